@@ -1,0 +1,93 @@
+/*
+ * app_table.h
+ *	  The app's table "Subscription", bound by name at run time.
+ */
+#ifndef MB_APP_TABLE_H
+#define MB_APP_TABLE_H
+
+#include "postgres.h"
+
+#include "access/attnum.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/relcache.h"
+
+#include "entitlement.h"
+#include "probe.h"
+
+/* The model's columns, in its order. */
+typedef enum MbAppColumn
+{
+	MB_COL_ID,
+	MB_COL_USER_ID,
+	MB_COL_TIER,
+	MB_COL_STATUS,
+	MB_COL_CUSTOMER_ID,
+	MB_COL_SUBSCRIPTION_ID,
+	MB_COL_PRICE_ID,
+	MB_COL_PERIOD_START,
+	MB_COL_PERIOD_END,
+	MB_COL_CANCEL_AT_PERIOD_END,
+	MB_COL_CREATED_AT,
+	MB_COL_UPDATED_AT,
+	MB_NUM_APP_COLUMNS
+} MbAppColumn;
+
+/* A row as read or to be written; "user_id" is canonical. */
+typedef struct MbAppRow
+{
+	MbText		user_id;
+	bool		exists;			/* to be written: was it there when locked? */
+	MbUserRow	row;
+} MbAppRow;
+
+/* Register invalidation callbacks; once, from _PG_init. */
+extern void mb_app_table_init(void);
+
+/* Bind again at the next use: the setting has changed. */
+extern void mb_app_table_forget(void);
+
+/*
+ * Does the table exist with all its columns, and could it be written?  Raises
+ * what mb_app_table_write would: 42P01 no table, 42703 no column, 42804 a
+ * column's type, 42P10 no unique index on the user.
+ */
+extern void mb_app_table_check(void);
+
+/*
+ * A user id as the user column's type spells it ('042' and '42' are one user
+ * of an integer column).  Allocated in the current context.  Error 22023 if
+ * the type refuses it.
+ */
+extern MbText mb_app_table_canonical_user(MbText user_id);
+
+/*
+ * Read a user's row under the active snapshot, by index probe, or by SQL
+ * where the table is no plain table or has no fitting index.  Reads as the
+ * table's owner, without row security: EXECUTE on our functions is the gate.
+ * False if there is none.  The texts of "row" live in the current context.
+ */
+extern bool mb_app_table_read(MbText user_id, MbUserRow *row);
+
+/*
+ * All rows; needs an SPI connection, whose memory the texts live in.  For
+ * people's views, not for the hot path.
+ */
+extern MbAppRow *mb_app_table_read_all(int *count);
+
+/*
+ * Lock the rows of these users, in the table's order of users, and read
+ * them.  "users" are canonical.  Needs an SPI connection.
+ */
+extern MbAppRow *mb_app_table_lock(const MbText *users, int nusers, int *count);
+
+/*
+ * Update (exists) or insert (not exists) rows, as the table's owner, in a
+ * security-restricted operation: a trigger that the app's owner puts on the
+ * table must never run with our rights.  Returns false if a row to insert was
+ * inserted by somebody else meanwhile: the caller locks and decides again.
+ * Needs an SPI connection.
+ */
+extern bool mb_app_table_write(const MbAppRow *rows, int nrows);
+
+#endif							/* MB_APP_TABLE_H */

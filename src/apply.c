@@ -1,0 +1,744 @@
+/*
+ * apply.c
+ *	  From events to rows: one batch, or one event, in the caller's
+ *	  transaction.
+ *
+ * The way of a batch:
+ *	1. which subscriptions and customers are the events about?
+ *	2. lock customers whose link is unknown or would change
+ *	3. lock the subscriptions (all of a customer's, if its user changes)
+ *	4. decide in memory, per subscription, event by event
+ *	5. write the customers and subscriptions that changed
+ *	6. lock the rows of their users, read all subscriptions of these users,
+ *	   derive each user's row, write those that changed
+ *
+ * Locks are taken in this order everywhere, each kind sorted by id, so that
+ * appliers wait for each other in one direction only.
+ *
+ * Races closed here:
+ * - A new subscription and a new link of its customer, in two transactions:
+ *   both lock the customer's row (a subscription without a user does so
+ *   always), so the second sees what the first did.
+ * - Two subscriptions of one user: both lock the user's row before they read
+ *   the user's subscriptions, and they read them under a fresh snapshot.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "app_table.h"
+#include "apply.h"
+#include "catalog.h"
+#include "settings.h"
+#include "spi.h"
+#include "store.h"
+
+/* How often rows that appear between our look and our insert are taken anew. */
+#define MAX_INSERT_ROUNDS 10
+
+typedef struct Customer
+{
+	MbCustomer	customer;
+	bool		lock;
+	bool		changed;
+	bool		bound;			/* to a user, or to another one */
+} Customer;
+
+typedef struct Subscription
+{
+	MbSubscription subscription;
+	bool		has_user;		/* before it was locked */
+	bool		exists;
+	bool		changed;
+	MbText		left_user;		/* who had it before its customer was bound */
+	int			customer;		/* -1: not known */
+} Subscription;
+
+typedef struct Batch
+{
+	const MbCatalog *catalog;
+	MbApplyEvent *events;
+	int			nevents;
+	Subscription *subscriptions;	/* sorted by id */
+	int			nsubscriptions;
+	Customer   *customers;		/* sorted by id */
+	int			ncustomers;
+	MbText	   *users;			/* sorted; whose rows are derived */
+	int			nusers;
+	MbAppRow   *rows;			/* per user, after the batch */
+	bool	   *row_changed;	/* per user */
+	MbText		error;			/* why the app's table was not written */
+} Batch;
+
+static void collect(Batch *batch);
+static void decide_links(Batch *batch);
+static bool offer_link(Batch *batch, MbApplyEvent *event, bool references_refused);
+static void lock_customers(Batch *batch);
+static void lock_subscriptions(Batch *batch);
+static void decide_states(Batch *batch);
+static void write_ours(Batch *batch);
+static void collect_users(Batch *batch);
+static void derive_guarded(Batch *batch);
+static void derive(Batch *batch);
+static void derive_user(Batch *batch, int user, const MbSubscription *const *subscriptions, int n,
+						MbTime now, MbOtherAccess *access, int *naccess);
+static void write_other_access(Batch *batch, const MbOtherAccess *access, int naccess);
+static void finish(Batch *batch);
+static int	text_cmp(const void *a, const void *b);
+static int	sort_unique(MbText *texts, int count);
+static int	find_text(const MbText *texts, int count, MbText text);
+static int	find_subscription(const Batch *batch, MbText id);
+static int	find_customer(const Batch *batch, MbText id);
+static int	subscription_user_cmp(const void *a, const void *b);
+
+void
+mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
+{
+	Batch		batch = {.events = events,.nevents = nevents};
+
+	mb_store_begin();
+	batch.catalog = mb_catalog_get();
+	collect(&batch);
+	if (batch.nsubscriptions == 0)
+		return;
+
+	/* A missing table is an error before anything is locked. */
+	mb_app_table_check();
+
+	decide_links(&batch);
+	lock_subscriptions(&batch);
+	decide_states(&batch);
+	write_ours(&batch);
+	collect_users(&batch);
+	if (batch.nusers > 0)
+	{
+		if (guarded)
+			derive_guarded(&batch);
+		else
+			derive(&batch);
+	}
+	finish(&batch);
+}
+
+bool
+mb_apply_is_conflict(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
+}
+
+const char *
+mb_outcome_label(MbOutcome outcome)
+{
+	static const char *const labels[] = {"applied", "unchanged", "stale", "duplicate", "ignored", "waiting"};
+
+	return labels[outcome];
+}
+
+/* Step 1: the subscriptions and customers, sorted, each once. */
+static void
+collect(Batch *batch)
+{
+	MbText	   *ids = palloc(Max(batch->nevents, 1) * sizeof(MbText));
+	int			n = 0;
+
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		MbApplyEvent *event = &batch->events[i];
+
+		event->subscription = event->customer = -1;
+		event->outcome = MB_OUTCOME_IGNORED;
+		event->reason = mb_text(event->event.reason);
+		if (event->event.kind != MB_EVENT_IGNORED)
+			ids[n++] = event->event.subscription_id;
+	}
+	n = sort_unique(ids, n);
+	batch->nsubscriptions = n;
+	batch->subscriptions = palloc0(Max(n, 1) * sizeof(Subscription));
+	for (int i = 0; i < n; i++)
+	{
+		mb_subscription_init(&batch->subscriptions[i].subscription, ids[i]);
+		batch->subscriptions[i].customer = -1;
+	}
+
+	n = 0;
+	for (int i = 0; i < batch->nevents; i++)
+		if (batch->events[i].event.kind != MB_EVENT_IGNORED && batch->events[i].event.customer_id.data != NULL)
+			ids[n++] = batch->events[i].event.customer_id;
+	n = sort_unique(ids, n);
+	batch->ncustomers = n;
+	batch->customers = palloc0(Max(n, 1) * sizeof(Customer));
+	for (int i = 0; i < n; i++)
+		batch->customers[i].customer = (MbCustomer)
+	{
+		.customer_id = ids[i],.created = MB_NO_TIME
+	};
+
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		MbApplyEvent *event = &batch->events[i];
+
+		if (event->event.kind == MB_EVENT_IGNORED)
+			continue;
+		event->reason = MB_NO_TEXT;
+		event->subscription = find_subscription(batch, event->event.subscription_id);
+		if (event->event.customer_id.data == NULL)
+			continue;
+		event->customer = find_customer(batch, event->event.customer_id);
+		batch->subscriptions[event->subscription].customer = event->customer;
+	}
+}
+
+/*
+ * Step 2.  Links are first tried on an unlocked copy: in the common case
+ * nothing changes, and then no customer is locked.  A link that is committed
+ * can be relied on without a lock, because who rebinds a customer locks all
+ * of its subscriptions that exist, and one that does not exist yet, or has no
+ * user, takes the customer's lock here.
+ */
+static void
+decide_links(Batch *batch)
+{
+	MbText	   *ids;
+	MbText	   *with_user;
+	MbCustomer *found;
+	bool	   *references_refused;
+	int			n;
+	int			nlock = 0;
+
+	ids = palloc(Max(batch->nsubscriptions, batch->nevents) * sizeof(MbText));
+	for (int i = 0; i < batch->nsubscriptions; i++)
+		ids[i] = batch->subscriptions[i].subscription.subscription_id;
+	with_user = mb_store_subscriptions_with_user(ids, batch->nsubscriptions, &n);
+	for (int i = 0; i < n; i++)
+		batch->subscriptions[find_subscription(batch, with_user[i])].has_user = true;
+	if (batch->ncustomers == 0)
+		return;
+
+	/*
+	 * R27: a client_reference_id counts only for a user who has no other
+	 * customer.
+	 */
+	references_refused = palloc0(batch->nevents * sizeof(bool));
+	n = 0;
+	for (int i = 0; i < batch->nevents; i++)
+		if (batch->events[i].event.client_reference_id.data != NULL)
+			ids[n++] = mb_app_table_canonical_user(batch->events[i].event.client_reference_id);
+	if (n > 0)
+	{
+		int			nothers;
+		MbCustomer *others = mb_store_customers_of_users(ids, n, &nothers);
+
+		for (int i = 0; i < batch->nevents; i++)
+			for (int j = 0; j < nothers; j++)
+				references_refused[i] |= batch->events[i].event.client_reference_id.data != NULL &&
+					mb_text_eq(others[j].user_id, mb_app_table_canonical_user(batch->events[i].event.client_reference_id)) &&
+					!mb_text_eq(others[j].customer_id, batch->events[i].event.customer_id);
+	}
+
+	for (int i = 0; i < batch->ncustomers; i++)
+		ids[i] = batch->customers[i].customer.customer_id;
+	found = mb_store_read_customers(ids, batch->ncustomers, &n);
+	for (int i = 0; i < n; i++)
+		batch->customers[find_customer(batch, found[i].customer_id)].customer = found[i];
+	for (int i = 0; i < batch->nevents; i++)
+		if (batch->events[i].customer >= 0 &&
+			(offer_link(batch, &batch->events[i], references_refused[i]) ||
+			 !batch->subscriptions[batch->events[i].subscription].has_user))
+			batch->customers[batch->events[i].customer].lock = true;
+	for (int i = 0; i < batch->ncustomers; i++)
+		nlock += batch->customers[i].lock;
+	if (nlock == 0)
+		return;
+
+	/* Now in earnest, from what the lock shows. */
+	lock_customers(batch);
+	for (int i = 0; i < batch->nevents; i++)
+		if (batch->events[i].customer >= 0 && batch->customers[batch->events[i].customer].lock)
+			offer_link(batch, &batch->events[i], references_refused[i]);
+}
+
+/* Offer the event's links to its customer; true if the customer changes. */
+static bool
+offer_link(Batch *batch, MbApplyEvent *event, bool references_refused)
+{
+	Customer   *customer = &batch->customers[event->customer];
+	struct
+	{
+		MbText		user_id;
+		MbLinkSource source;
+	}			offers[] =
+	{
+		{event->event.user_id, MB_LINK_METADATA},
+		{references_refused ? MB_NO_TEXT : event->event.client_reference_id, MB_LINK_CLIENT_REFERENCE_ID},
+	};
+	bool		changed = false;
+
+	for (int i = 0; i < (int) lengthof(offers); i++)
+	{
+		if (offers[i].user_id.data == NULL)
+			continue;
+		switch (mb_customer_offer(&customer->customer, mb_app_table_canonical_user(offers[i].user_id),
+								  offers[i].source, event->event.created))
+		{
+			case MB_LINK_UNCHANGED:
+				break;
+			case MB_LINK_BOUND:
+				customer->bound = true;
+				/* FALLTHROUGH */
+			case MB_LINK_REFRESHED:
+				customer->changed = changed = true;
+				break;
+			case MB_LINK_CONFLICT:
+				event->conflict = true;
+				break;
+		}
+	}
+	return changed;
+}
+
+static void
+lock_customers(Batch *batch)
+{
+	MbText	   *ids = palloc(batch->ncustomers * sizeof(MbText));
+	MbCustomer *locked;
+	int			n = 0;
+
+	for (int i = 0; i < batch->ncustomers; i++)
+	{
+		batch->customers[i].changed = batch->customers[i].bound = false;
+		if (batch->customers[i].lock)
+			ids[n++] = batch->customers[i].customer.customer_id;
+	}
+	locked = mb_store_lock_customers(ids, n, &n);
+	for (int i = 0; i < n; i++)
+		batch->customers[find_customer(batch, locked[i].customer_id)].customer = locked[i];
+	for (int i = 0; i < batch->nevents; i++)
+		if (batch->events[i].customer >= 0 && batch->customers[batch->events[i].customer].lock)
+			batch->events[i].conflict = false;
+}
+
+/* Step 3: also the other subscriptions of customers whose user changes. */
+static void
+lock_subscriptions(Batch *batch)
+{
+	MbText	   *ids = palloc(batch->nsubscriptions * sizeof(MbText));
+	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
+	MbSubscription *locked;
+	Subscription *old = batch->subscriptions;
+	int			nold = batch->nsubscriptions;
+	int			nbound = 0;
+	int			nlocked;
+	int			n = 0;
+	int			o = 0;
+
+	for (int i = 0; i < nold; i++)
+		ids[i] = old[i].subscription.subscription_id;
+	for (int i = 0; i < batch->ncustomers; i++)
+		if (batch->customers[i].bound)
+			bound[nbound++] = batch->customers[i].customer.customer_id;
+	locked = mb_store_lock_subscriptions(ids, nold, bound, nbound, &nlocked);
+
+	/* Both are sorted by id: merge what is locked into what is asked for. */
+	batch->subscriptions = palloc0((nold + nlocked) * sizeof(Subscription));
+	for (int l = 0; l < nlocked || o < nold;)
+	{
+		Subscription *subscription = &batch->subscriptions[n++];
+		int			cmp = l == nlocked ? -1 : o == nold ? 1 :
+			mb_text_cmp(old[o].subscription.subscription_id, locked[l].subscription_id);
+
+		subscription->customer = -1;
+		if (cmp <= 0)
+			*subscription = old[o++];
+		if (cmp >= 0)
+		{
+			subscription->subscription = locked[l++];
+			subscription->exists = true;
+			if (subscription->customer < 0 && subscription->subscription.customer_id.data != NULL)
+				subscription->customer = find_customer(batch, subscription->subscription.customer_id);
+		}
+	}
+	batch->nsubscriptions = n;
+	for (int i = 0; i < batch->nevents; i++)
+		if (batch->events[i].subscription >= 0)
+			batch->events[i].subscription = find_subscription(batch, batch->events[i].event.subscription_id);
+}
+
+/* Step 4. */
+static void
+decide_states(Batch *batch)
+{
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		MbApplyEvent *event = &batch->events[i];
+		Subscription *subscription;
+
+		if (event->subscription < 0)
+			continue;
+		subscription = &batch->subscriptions[event->subscription];
+		event->outcome = mb_subscription_apply(&subscription->subscription, &event->event,
+											   &batch->catalog->plans, &subscription->changed);
+		if (event->event.kind == MB_EVENT_CHECKOUT && event->outcome == MB_OUTCOME_UNCHANGED &&
+			event->customer >= 0 && batch->customers[event->customer].changed)
+			event->outcome = MB_OUTCOME_APPLIED;
+		if (event->event.kind == MB_EVENT_SUBSCRIPTION &&
+			event->event.tier == MB_NO_TIER && event->event.price_id.data != NULL)
+			event->reason = MB_TEXT_LITERAL("unknown_price");
+		else if (event->event.kind == MB_EVENT_SUBSCRIPTION &&
+				 mb_status_class(event->event.status) == MB_CLASS_UNKNOWN)
+			event->reason = MB_TEXT_LITERAL("unknown_status");
+		else if (event->outcome == MB_OUTCOME_STALE)
+			event->reason = MB_TEXT_LITERAL("older_than_state");
+	}
+
+	for (int i = 0; i < batch->nsubscriptions; i++)
+	{
+		Subscription *subscription = &batch->subscriptions[i];
+		MbText		user_id;
+
+		/*
+		 * An unlocked customer may have been bound to another user since it
+		 * was read; then its subscriptions, which are locked now, say so.
+		 */
+		if (subscription->customer < 0 ||
+			(subscription->subscription.user_id.data != NULL && !batch->customers[subscription->customer].lock))
+			continue;
+		user_id = batch->customers[subscription->customer].customer.user_id;
+		if (user_id.data == NULL || mb_text_eq(user_id, subscription->subscription.user_id))
+			continue;
+		subscription->left_user = subscription->subscription.user_id;
+		subscription->subscription.user_id = user_id;
+		subscription->changed = true;
+	}
+}
+
+/* Step 5. */
+static void
+write_ours(Batch *batch)
+{
+	MbCustomer *customers = palloc(Max(batch->ncustomers, 1) * sizeof(MbCustomer));
+	const MbSubscription **inserts = palloc(batch->nsubscriptions * sizeof(MbSubscription *));
+	const MbSubscription **updates = palloc(batch->nsubscriptions * sizeof(MbSubscription *));
+	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
+	int			ncustomers = 0;
+	int			ninserts = 0;
+	int			nupdates = 0;
+	int			nbound = 0;
+
+	for (int i = 0; i < batch->ncustomers; i++)
+	{
+		if (batch->customers[i].changed)
+			customers[ncustomers++] = batch->customers[i].customer;
+		if (batch->customers[i].bound)
+			bound[nbound++] = batch->customers[i].customer.customer_id;
+	}
+	for (int i = 0; i < batch->nsubscriptions; i++)
+	{
+		const Subscription *subscription = &batch->subscriptions[i];
+
+		if (!subscription->exists)
+			inserts[ninserts++] = &subscription->subscription;
+		else if (subscription->changed)
+			updates[nupdates++] = &subscription->subscription;
+	}
+	mb_store_save_customers(customers, ncustomers);
+	mb_store_insert_subscriptions(inserts, ninserts);
+	mb_store_update_subscriptions(updates, nupdates);
+	if (nbound > 0)
+		mb_store_end_waiting(bound, nbound);
+}
+
+/*
+ * The users whose rows are derived: of every subscription in the batch,
+ * changed or not, since a row may be missing from an earlier attempt that the
+ * app's table refused; and those who lost a subscription.
+ */
+static void
+collect_users(Batch *batch)
+{
+	int			n = 0;
+
+	batch->users = palloc(2 * batch->nsubscriptions * sizeof(MbText));
+	for (int i = 0; i < batch->nsubscriptions; i++)
+	{
+		if (batch->subscriptions[i].subscription.user_id.data != NULL)
+			batch->users[n++] = batch->subscriptions[i].subscription.user_id;
+		if (batch->subscriptions[i].left_user.data != NULL)
+			batch->users[n++] = batch->subscriptions[i].left_user;
+	}
+	batch->nusers = sort_unique(batch->users, n);
+}
+
+/*
+ * Step 6 in a subtransaction.  Only errors that the app's table or its
+ * triggers are to blame for are kept; a lock in the way, a cancel or a lack
+ * of resources are the caller's.
+ */
+static void
+derive_guarded(Batch *batch)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		derive(batch);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		int			category;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+		if (mb_apply_is_conflict(error->sqlerrcode) ||
+			category == ERRCODE_OPERATOR_INTERVENTION ||
+			category == ERRCODE_INSUFFICIENT_RESOURCES ||
+			category == ERRCODE_SYSTEM_ERROR ||
+			category == ERRCODE_INTERNAL_ERROR)
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		batch->error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
+		batch->rows = NULL;
+	}
+	PG_END_TRY();
+}
+
+/* Step 6. */
+static void
+derive(Batch *batch)
+{
+	MbTime		now = GetCurrentTimestamp();
+
+	/*
+	 * A row that did not exist when the rows were locked may have been
+	 * inserted by another applier since: then what we derived may miss that
+	 * one's subscription, so look again.
+	 */
+	for (int round = 0; round < MAX_INSERT_ROUNDS; round++)
+	{
+		int			nlocked;
+		MbAppRow   *locked = mb_app_table_lock(batch->users, batch->nusers, &nlocked);
+		int			nsubscriptions;
+		MbSubscription *subscriptions = mb_store_subscriptions_of_users(batch->users, batch->nusers, &nsubscriptions);
+		const MbSubscription **sorted = palloc(Max(nsubscriptions, 1) * sizeof(MbSubscription *));
+		MbAppRow   *writes = palloc(batch->nusers * sizeof(MbAppRow));
+		MbOtherAccess *access = palloc(Max(nsubscriptions, 1) * sizeof(MbOtherAccess));
+		int			naccess = 0;
+		int			nwrites = 0;
+		int			s = 0;
+
+		batch->rows = palloc0(batch->nusers * sizeof(MbAppRow));
+		batch->row_changed = palloc0(batch->nusers * sizeof(bool));
+		for (int i = 0; i < nlocked; i++)
+		{
+			int			user = find_text(batch->users, batch->nusers, locked[i].user_id);
+
+			if (user >= 0)
+				batch->rows[user] = locked[i];
+		}
+		for (int i = 0; i < nsubscriptions; i++)
+			sorted[i] = &subscriptions[i];
+		qsort(sorted, nsubscriptions, sizeof(MbSubscription *), subscription_user_cmp);
+
+		for (int user = 0; user < batch->nusers; user++)
+		{
+			int			first = s;
+
+			while (s < nsubscriptions && mb_text_eq(sorted[s]->user_id, batch->users[user]))
+				s++;
+			derive_user(batch, user, sorted + first, s - first, now, access, &naccess);
+			if (batch->row_changed[user])
+				writes[nwrites++] = batch->rows[user];
+			batch->rows[user].exists |= batch->row_changed[user];
+		}
+		if (mb_app_table_write(writes, nwrites))
+		{
+			write_other_access(batch, access, naccess);
+			return;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not insert into table %s", mb_subscription_table),
+			 errdetail("The rows are inserted concurrently, or a trigger suppresses inserts.")));
+}
+
+/* One user's row and other entitlements from all of the user's subscriptions. */
+static void
+derive_user(Batch *batch, int user, const MbSubscription *const *subscriptions, int n,
+			MbTime now, MbOtherAccess *access, int *naccess)
+{
+	const MbPlans *plans = &batch->catalog->plans;
+	MbAppRow   *app_row = &batch->rows[user];
+	int			chosen = mb_entitlement_choose(subscriptions, n, plans, now);
+	MbUserRow	row;
+
+	if (chosen >= 0)
+		mb_entitlement_row(subscriptions[chosen], plans, &row);
+	else if (app_row->exists && n == 0)
+	{
+		/* The only subscription went to another user. */
+		row = (MbUserRow)
+		{
+			.tier = plans->tiers[plans->default_tier].name,
+			.status = MB_STATUS_INACTIVE,
+			.period_start = MB_NO_TIME,
+			.period_end = MB_NO_TIME,
+		};
+	}
+	else
+		return;
+
+	app_row->user_id = batch->users[user];
+	batch->row_changed[user] = !app_row->exists || !mb_user_row_eq(&app_row->row, &row);
+	app_row->row = row;
+
+	for (int i = 0; i < n; i++)
+	{
+		MbUserRow	other;
+		MbTime		until;
+
+		if (i == chosen || subscriptions[i]->status.data == NULL)
+			continue;
+		mb_entitlement_row(subscriptions[i], plans, &other);
+		until = mb_entitlement_until(other.status, other.period_end);
+		if (until == MB_NO_TIME || until <= now)
+			continue;
+		access[(*naccess)++] = (MbOtherAccess)
+		{
+			.user_id = batch->users[user],
+			.source = MB_TEXT_LITERAL("subscription"),
+			.ref = subscriptions[i]->subscription_id,
+			.tier = other.tier,
+			.valid_from = MB_NO_TIME,
+			.valid_until = until == INT64_MAX ? MB_NO_TIME : until,
+		};
+	}
+}
+
+/*
+ * Replace what differs.  Most users have none, before and after; then
+ * nothing is written, and no session's cache is invalidated.
+ */
+static void
+write_other_access(Batch *batch, const MbOtherAccess *access, int naccess)
+{
+	int			nold;
+	MbOtherAccess *old = mb_store_other_access(batch->users, batch->nusers, &nold);
+	bool		same = nold == naccess;
+
+	/* both are sorted by user, then by ref */
+	for (int i = 0; same && i < nold; i++)
+		same = mb_text_eq(old[i].user_id, access[i].user_id) && mb_text_eq(old[i].ref, access[i].ref) &&
+			mb_text_eq(old[i].tier, access[i].tier) && old[i].valid_until == access[i].valid_until;
+	if (!same)
+		mb_store_replace_other_access(batch->users, batch->nusers, access, naccess);
+}
+
+/* What each event came to. */
+static void
+finish(Batch *batch)
+{
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		MbApplyEvent *event = &batch->events[i];
+		const Subscription *subscription;
+		int			user;
+
+		if (event->subscription < 0)
+			continue;
+		subscription = &batch->subscriptions[event->subscription];
+		event->user_id = subscription->subscription.user_id;
+		if (event->user_id.data == NULL)
+		{
+			event->outcome = MB_OUTCOME_WAITING;
+			event->reason = MB_TEXT_LITERAL("unknown_user");
+			event->waiting_for = subscription->subscription.customer_id;
+			continue;
+		}
+		if (event->conflict)
+		{
+			event->outcome = MB_OUTCOME_IGNORED;
+			event->reason = MB_TEXT_LITERAL("link_conflict");
+		}
+		if (batch->error.data != NULL)
+		{
+			event->outcome = MB_OUTCOME_WAITING;
+			event->reason = MB_TEXT_LITERAL("app_table_error");
+			event->error = batch->error;
+			continue;
+		}
+		user = find_text(batch->users, batch->nusers, event->user_id);
+		if (user >= 0 && batch->rows != NULL && batch->rows[user].exists)
+			event->row = &batch->rows[user].row;
+	}
+}
+
+static int
+text_cmp(const void *a, const void *b)
+{
+	return mb_text_cmp(*(const MbText *) a, *(const MbText *) b);
+}
+
+static int
+sort_unique(MbText *texts, int count)
+{
+	int			n = 0;
+
+	qsort(texts, count, sizeof(MbText), text_cmp);
+	for (int i = 0; i < count; i++)
+		if (n == 0 || !mb_text_eq(texts[n - 1], texts[i]))
+			texts[n++] = texts[i];
+	return n;
+}
+
+static int
+find_text(const MbText *texts, int count, MbText text)
+{
+	MbText	   *found = bsearch(&text, texts, count, sizeof(MbText), text_cmp);
+
+	return found == NULL ? -1 : (int) (found - texts);
+}
+
+/* The id is the first member of both structs. */
+static int
+find_subscription(const Batch *batch, MbText id)
+{
+	Subscription *found = bsearch(&id, batch->subscriptions, batch->nsubscriptions, sizeof(Subscription), text_cmp);
+
+	return found == NULL ? -1 : (int) (found - batch->subscriptions);
+}
+
+static int
+find_customer(const Batch *batch, MbText id)
+{
+	Customer   *found = bsearch(&id, batch->customers, batch->ncustomers, sizeof(Customer), text_cmp);
+
+	return found == NULL ? -1 : (int) (found - batch->customers);
+}
+
+static int
+subscription_user_cmp(const void *a, const void *b)
+{
+	const MbSubscription *x = *(const MbSubscription *const *) a;
+	const MbSubscription *y = *(const MbSubscription *const *) b;
+	int			cmp = mb_text_cmp(x->user_id, y->user_id);
+
+	return cmp != 0 ? cmp : mb_text_cmp(x->subscription_id, y->subscription_id);
+}

@@ -1,0 +1,50 @@
+/*
+ * apply.h
+ *	  Apply a batch of events: read and lock what they are about, decide in
+ *	  memory, write set-wise.
+ */
+#ifndef MB_APPLY_H
+#define MB_APPLY_H
+
+#include "postgres.h"
+
+#include "entitlement.h"
+
+typedef struct MbApplyEvent
+{
+	MbEvent		event;
+
+	/* results; texts in the SPI connection's memory or static */
+	MbOutcome	outcome;
+	MbText		reason;			/* no text: nothing to say */
+	bool		conflict;		/* of links: for a person to settle */
+	MbText		user_id;
+	MbText		waiting_for;	/* MB_OUTCOME_WAITING: the customer */
+	MbText		error;			/* MB_OUTCOME_WAITING: the app's table refused */
+	const MbUserRow *row;		/* the user's row after the batch, if any */
+
+	/* private to apply.c */
+	int			subscription;
+	int			customer;
+} MbApplyEvent;
+
+/*
+ * Apply events in the current transaction.  Needs an SPI connection, whose
+ * memory the results live in; "events" are read already.  The outcomes do not
+ * depend on how events are cut into batches, nor on their order.
+ *
+ * With "guarded", the app's table is written in a subtransaction, and an
+ * error there (a violated constraint, an app's trigger) makes the events
+ * wait, with the error; else it is raised.
+ *
+ * May raise: whatever the app's table raises; lock, deadlock and
+ * serialization failures, after which trying again is right.
+ */
+extern void mb_apply_events(MbApplyEvent *events, int nevents, bool guarded);
+
+/* Is it worth trying again at once, or soon, because only a lock was in the way? */
+extern bool mb_apply_is_conflict(int sqlerrcode);
+
+extern const char *mb_outcome_label(MbOutcome outcome);
+
+#endif							/* MB_APPLY_H */

@@ -1,0 +1,41 @@
+/*
+ * catalog.h
+ *	  The catalogue tables, cached per backend.
+ */
+#ifndef MB_CATALOG_H
+#define MB_CATALOG_H
+
+#include "postgres.h"
+
+#include "plans.h"
+#include "probe.h"
+
+typedef struct MbCatalog
+{
+	MbPlans		plans;
+	bool		has_other_access;	/* does any user have a row in it? */
+
+	/* our tables */
+	Oid			subscription_relid;
+	Oid			inbox_relid;
+	Oid			other_access_relid;
+	MbProbe		other_access_probe; /* by user_id */
+	Oid			usage_relid;
+	MbProbe		usage_probe;	/* by user_id, feature, period_start */
+} MbCatalog;
+
+/* Register the invalidation callback; once, from _PG_init. */
+extern void mb_catalog_init(void);
+
+/*
+ * The catalogue as committed now (and as changed by this transaction).  Needs
+ * a transaction.  The result is valid to the transaction's end, even when a
+ * change makes later calls return a newer one.  Error 55000 where the
+ * extension is not installed, or where no default tier exists.
+ */
+extern const MbCatalog *mb_catalog_get(void);
+
+/* Is the extension installed in this database?  Needs a transaction. */
+extern bool mb_catalog_extension_exists(void);
+
+#endif							/* MB_CATALOG_H */

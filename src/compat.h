@@ -1,0 +1,77 @@
+/*
+ * compat.h
+ *	  The only place that knows server versions: it brings older ones up to
+ *	  the newest spelling.
+ */
+#ifndef MB_COMPAT_H
+#define MB_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define mb_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define mb_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* A lexer of UTF-8 that checks the grammar only. */
+#if PG_VERSION_NUM >= 170000
+#define mb_make_json_lexer(json, len) makeJsonLexContextCstringLen(NULL, json, len, PG_UTF8, false)
+#else
+#define mb_make_json_lexer(json, len) makeJsonLexContextCstringLen(json, len, PG_UTF8, false)
+#endif
+
+#if PG_VERSION_NUM < 170000
+#define MyProcNumber (MyProc->pgprocno)
+#endif
+
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+
+/* What InitMaterializedSRF does from 15 on. */
+static inline void
+InitMaterializedSRF(FunctionCallInfo fcinfo, int flags)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old_context;
+	TupleDesc	tupdesc;
+
+	(void) flags;
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || !(rsinfo->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	old_context = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setDesc = CreateTupleDescCopy(tupdesc);
+	rsinfo->setResult = tuplestore_begin_heap(rsinfo->allowedModes & SFRM_Materialize_Random, false, work_mem);
+	MemoryContextSwitchTo(old_context);
+}
+#endif
+
+/* Shared memory is asked for in a hook of its own from 15 on. */
+#if PG_VERSION_NUM >= 150000
+#define mb_install_shmem_request(saved, hook) (saved = shmem_request_hook, shmem_request_hook = hook)
+#define mb_call_shmem_request(saved) do { if (saved) saved(); } while (0)
+typedef shmem_request_hook_type mb_shmem_request_hook_type;
+#else
+#define mb_install_shmem_request(saved, hook) (saved = NULL, hook())
+#define mb_call_shmem_request(saved) ((void) (saved))
+typedef void (*mb_shmem_request_hook_type) (void);
+#endif
+
+#endif							/* MB_COMPAT_H */

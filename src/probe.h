@@ -1,0 +1,52 @@
+/*
+ * probe.h
+ *	  Look up rows by equality on the leading columns of an index, without
+ *	  planner or executor.
+ */
+#ifndef MB_PROBE_H
+#define MB_PROBE_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
+#define MB_PROBE_MAX_KEYS 3
+
+/* A prepared look-up: plain values, valid until the relation changes. */
+typedef struct MbProbe
+{
+	Oid			indexid;
+	int			nkeys;
+	ScanKeyData keys[MB_PROBE_MAX_KEYS];
+} MbProbe;
+
+typedef struct MbProbeScan
+{
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} MbProbeScan;
+
+/*
+ * Prepare a probe of "rel", which the caller has open.  With "unique", the
+ * index must be one on exactly these columns that always enforces uniqueness:
+ * valid, immediate, without predicate or expressions.  Otherwise it need only
+ * begin with them.  False if there is no such btree index.
+ */
+extern bool mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolumns, bool unique);
+
+/*
+ * Scan under the active snapshot: rows are the user's data, and a statement
+ * must see one state of them.  The caller has "rel" open.  After an error the
+ * resource owner cleans up.
+ */
+extern void mb_probe_begin(MbProbeScan *scan, const MbProbe *probe, Relation rel, const Datum *values);
+
+/* The next row, or NULL. */
+extern TupleTableSlot *mb_probe_next(MbProbeScan *scan);
+extern void mb_probe_end(MbProbeScan *scan);
+
+#endif							/* MB_PROBE_H */

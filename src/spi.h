@@ -1,0 +1,52 @@
+/*
+ * spi.h
+ *	  Saved plans with parameters, and values in and out of them.
+ */
+#ifndef MB_SPI_H
+#define MB_SPI_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+#include "text.h"
+
+/*
+ * Prepare and keep a plan.  Needs an SPI connection.  The plan is generic:
+ * our statements have one good plan, and planning each time would cost more
+ * than executing.
+ */
+extern SPIPlanPtr mb_spi_prepare(const char *sql, int nargs, Oid *types);
+
+/*
+ * Execute a kept plan; an unexpected result code is an error.  "args" are
+ * never NULL values.  Results in SPI_processed and SPI_tuptable.
+ */
+extern void mb_spi_execute(SPIPlanPtr plan, Datum *args, bool read_only, int expected);
+
+/*
+ * Pin the planner to index nested loops until unpinned.  Set-wise statements
+ * join a sorted array to a table; a plan made while the table was tiny would
+ * otherwise be a sequential scan that is kept while the table grows, and a
+ * hash join would lose the order in which rows are locked.
+ */
+extern int	mb_spi_pin_planner(void);
+extern void mb_spi_unpin_planner(int nest_level);
+
+/* An array of a type. */
+extern Datum mb_spi_array(Datum *elements, int count, Oid type);
+
+/* An array of text; no text is NULL. */
+extern Datum mb_spi_text_array(const MbText *texts, int count);
+
+/* A column of a row, counted from 1; NULL is no text, borrowed as below. */
+extern MbText mb_spi_get_text(HeapTuple tuple, TupleDesc desc, int column);
+
+/* A text value, borrowed from the datum, which is detoasted if need be. */
+extern MbText mb_spi_text(Datum datum, bool isnull);
+extern Datum mb_spi_text_datum(MbText text);
+
+/* A copy in the current context. */
+extern MbText mb_text_copy(MbText text);
+
+#endif							/* MB_SPI_H */

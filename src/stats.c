@@ -1,0 +1,292 @@
+/*
+ * stats.c
+ *	  Shared memory of the workers.
+ *
+ * Plain values only: a worker is found by its process number, not by a
+ * pointer to its latch, so that a stale value can wake the wrong process,
+ * which is harmless, but never point into nowhere.
+ *
+ * Waking goes through a commit callback, registered once per backend when the
+ * library is loaded.  It runs after the transaction is visible to others and
+ * must not fail, so it reads atomics and sets a latch, nothing else.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "stats.h"
+
+#define MAX_MESSAGE lengthof(((MbCounts *) 0)->last_error)
+#define NO_PROC PG_UINT32_MAX
+
+typedef struct Slot
+{
+	pg_atomic_uint32 database;	/* Oid; invalid while not connected */
+	pg_atomic_uint32 procno;	/* NO_PROC: no process */
+
+	slock_t		mutex;			/* protects the rest */
+	int			pid;
+	MbWorkerState state;
+	TimestampTz started;
+	MbCounts	counts;
+	char		last_event[MAX_MESSAGE];
+	TimestampTz last_event_at;
+	char		last_error[MAX_MESSAGE];
+	TimestampTz last_error_at;
+} Slot;
+
+static char **databases = NULL; /* made by the postmaster, inherited */
+static int	nworkers = 0;
+static Slot *slots = NULL;
+static Slot *my_slot = NULL;
+static bool wake = false;
+static mb_shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static void read_databases(void);
+static void shmem_request(void);
+static void shmem_startup(void);
+static void detach(int code, Datum arg);
+static void xact_callback(XactEvent event, void *arg);
+
+PG_FUNCTION_INFO_V1(worker_stats);
+
+void
+mb_stats_init(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	read_databases();
+	mb_install_shmem_request(prev_shmem_request_hook, shmem_request);
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shmem_startup;
+}
+
+int
+mb_stats_nworkers(void)
+{
+	return nworkers;
+}
+
+const char *
+mb_stats_database(int slot)
+{
+	return databases[slot];
+}
+
+void
+mb_stats_attach(int slot)
+{
+	my_slot = &slots[slot];
+	SpinLockAcquire(&my_slot->mutex);
+	my_slot->pid = MyProcPid;
+	my_slot->state = MB_WORKER_STARTING;
+	my_slot->started = GetCurrentTimestamp();
+	SpinLockRelease(&my_slot->mutex);
+	pg_atomic_write_u32(&my_slot->procno, MyProcNumber);
+	before_shmem_exit(detach, (Datum) 0);
+}
+
+void
+mb_stats_set_database(Oid database)
+{
+	pg_atomic_write_u32(&my_slot->database, database);
+}
+
+void
+mb_stats_set_state(MbWorkerState state)
+{
+	SpinLockAcquire(&my_slot->mutex);
+	my_slot->state = state;
+	SpinLockRelease(&my_slot->mutex);
+}
+
+void
+mb_stats_count(const MbCounts *counts)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&my_slot->mutex);
+	my_slot->counts.processed += counts->processed;
+	my_slot->counts.ignored += counts->ignored;
+	my_slot->counts.waiting += counts->waiting;
+	my_slot->counts.dead += counts->dead;
+	my_slot->counts.failed += counts->failed;
+	if (counts->last_event[0] != '\0')
+	{
+		strlcpy(my_slot->last_event, counts->last_event, MAX_MESSAGE);
+		my_slot->last_event_at = now;
+	}
+	if (counts->last_error[0] != '\0')
+	{
+		strlcpy(my_slot->last_error, counts->last_error, MAX_MESSAGE);
+		my_slot->last_error_at = now;
+	}
+	SpinLockRelease(&my_slot->mutex);
+}
+
+void
+mb_stats_error(const char *message)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			len = pg_mbcliplen(message, strlen(message), MAX_MESSAGE - 1);
+
+	SpinLockAcquire(&my_slot->mutex);
+	strlcpy(my_slot->last_error, message, len + 1);
+	my_slot->last_error_at = now;
+	SpinLockRelease(&my_slot->mutex);
+}
+
+void
+mb_stats_wake_at_commit(void)
+{
+	wake = true;
+}
+
+/* The rows of the view worker_status; no rows where not preloaded. */
+Datum
+worker_stats(PG_FUNCTION_ARGS)
+{
+	static const char *const states[] = {
+		"stopped", "starting", "disabled", "no extension", "not ready", "idle", "draining"
+	};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; slots != NULL && i < nworkers; i++)
+	{
+		Datum		values[13];
+		bool		nulls[13] = {false};
+		Slot		copy;
+
+		SpinLockAcquire(&slots[i].mutex);
+		copy = slots[i];
+		SpinLockRelease(&slots[i].mutex);
+
+		values[0] = CStringGetTextDatum(databases[i]);
+		values[1] = Int32GetDatum(copy.pid);
+		nulls[1] = copy.pid == 0;
+		values[2] = CStringGetTextDatum(states[copy.state]);
+		values[3] = TimestampTzGetDatum(copy.started);
+		nulls[3] = copy.started == 0;
+		values[4] = Int64GetDatum(copy.counts.processed);
+		values[5] = Int64GetDatum(copy.counts.ignored);
+		values[6] = Int64GetDatum(copy.counts.waiting);
+		values[7] = Int64GetDatum(copy.counts.dead);
+		values[8] = Int64GetDatum(copy.counts.failed);
+		values[9] = CStringGetTextDatum(copy.last_event);
+		values[10] = TimestampTzGetDatum(copy.last_event_at);
+		nulls[9] = nulls[10] = copy.last_event_at == 0;
+		values[11] = CStringGetTextDatum(copy.last_error);
+		values[12] = TimestampTzGetDatum(copy.last_error_at);
+		nulls[11] = nulls[12] = copy.last_error_at == 0;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+static void
+read_databases(void)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+	List	   *names;
+	ListCell   *lc;
+
+	if (!SplitIdentifierString(pstrdup(mb_databases), ',', &names))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for parameter \"%s\": \"%s\"", "momento_billing.databases", mb_databases),
+				 errhint("Give a comma-separated list of database names.")));
+	databases = palloc(Max(list_length(names), 1) * sizeof(char *));
+	foreach(lc, names)
+		databases[nworkers++] = lfirst(lc);
+	MemoryContextSwitchTo(old_context);
+}
+
+static void
+shmem_request(void)
+{
+	mb_call_shmem_request(prev_shmem_request_hook);
+	RequestAddinShmemSpace(MAXALIGN(Max(nworkers, 1) * sizeof(Slot)));
+}
+
+static void
+shmem_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	slots = ShmemInitStruct("momento_billing", Max(nworkers, 1) * sizeof(Slot), &found);
+	if (!found)
+	{
+		memset(slots, 0, Max(nworkers, 1) * sizeof(Slot));
+		for (int i = 0; i < nworkers; i++)
+		{
+			SpinLockInit(&slots[i].mutex);
+			pg_atomic_init_u32(&slots[i].database, InvalidOid);
+			pg_atomic_init_u32(&slots[i].procno, NO_PROC);
+		}
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* At exit, unless a successor has taken the slot. */
+static void
+detach(int code, Datum arg)
+{
+	SpinLockAcquire(&my_slot->mutex);
+	if (my_slot->pid == MyProcPid)
+	{
+		my_slot->pid = 0;
+		my_slot->state = MB_WORKER_STOPPED;
+		pg_atomic_write_u32(&my_slot->procno, NO_PROC);
+		pg_atomic_write_u32(&my_slot->database, InvalidOid);
+	}
+	SpinLockRelease(&my_slot->mutex);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (!wake)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			for (int i = 0; slots != NULL && i < nworkers; i++)
+			{
+				uint32		procno = pg_atomic_read_u32(&slots[i].procno);
+
+				if (procno != NO_PROC && pg_atomic_read_u32(&slots[i].database) == MyDatabaseId)
+					SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+			}
+			wake = false;
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			/* what is prepared is found at the next nap's end */
+			wake = false;
+			break;
+		default:
+			break;
+	}
+}

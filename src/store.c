@@ -1,0 +1,537 @@
+/*
+ * store.c
+ *	  Set-wise reading and writing of our own tables, through saved plans.
+ *
+ * Rows go in as one array of the table's row type.  The order of the table's
+ * columns in "columns" below is that of the install script.
+ */
+#include "postgres.h"
+
+#include <stddef.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "catalog.h"
+#include "spi.h"
+#include "store.h"
+
+typedef enum FieldKind
+{
+	FIELD_TEXT,
+	FIELD_TIME,
+	FIELD_BOOL,
+	FIELD_RANK
+} FieldKind;
+
+/* A column and its place in MbSubscription. */
+static const struct
+{
+	const char *name;
+	FieldKind	kind;
+	size_t		offset;
+}			columns[] =
+{
+#define FIELD(name, kind, member) {name, kind, offsetof(MbSubscription, member)}
+#define MARK(name, member) \
+	FIELD(name "_created", FIELD_TIME, member.created), \
+	FIELD(name "_rank", FIELD_RANK, member.rank), \
+	FIELD(name "_event", FIELD_TEXT, member.event_id)
+	FIELD("subscription_id", FIELD_TEXT, subscription_id),
+	FIELD("customer_id", FIELD_TEXT, customer_id),
+	FIELD("user_id", FIELD_TEXT, user_id),
+	FIELD("status", FIELD_TEXT, status),
+	FIELD("price_id", FIELD_TEXT, price_id),
+	FIELD("cancel_at", FIELD_TIME, cancel_at),
+	FIELD("cancel_at_period_end", FIELD_BOOL, cancel_at_period_end),
+	FIELD("ended_at", FIELD_TIME, ended_at),
+	FIELD("cancellation_reason", FIELD_TEXT, cancellation_reason),
+	FIELD("livemode", FIELD_BOOL, livemode),
+	MARK("state", state),
+	FIELD("tier", FIELD_TEXT, tier),
+	MARK("tier", tier_mark),
+	FIELD("current_period_start", FIELD_TIME, period_start),
+	FIELD("current_period_end", FIELD_TIME, period_end),
+	MARK("period", period),
+	FIELD("live_period_end", FIELD_TIME, live_period_end),
+	MARK("live", live),
+	FIELD("fell_period_start", FIELD_TIME, fell_period_start),
+	MARK("fell", fell),
+	FIELD("failed_period_start", FIELD_TIME, failed_period_start),
+	FIELD("failed_period_end", FIELD_TIME, failed_period_end),
+	MARK("failed", failed),
+	FIELD("paid_through", FIELD_TIME, paid_through),
+#undef FIELD
+#undef MARK
+};
+
+#define NUM_COLUMNS ((int) lengthof(columns))
+
+typedef enum PlanId
+{
+	PLAN_READ_CUSTOMERS,
+	PLAN_ADD_CUSTOMERS,
+	PLAN_LOCK_CUSTOMERS,
+	PLAN_CUSTOMERS_OF_USERS,
+	PLAN_SAVE_CUSTOMERS,
+	PLAN_SUBSCRIPTIONS_WITH_USER,
+	PLAN_LOCK_SUBSCRIPTIONS,
+	PLAN_SUBSCRIPTIONS_OF_USERS,
+	PLAN_INSERT_SUBSCRIPTIONS,
+	PLAN_UPDATE_SUBSCRIPTIONS,
+	PLAN_READ_OTHER_ACCESS,
+	PLAN_DELETE_OTHER_ACCESS,
+	PLAN_INSERT_OTHER_ACCESS,
+	PLAN_END_WAITING,
+	NUM_PLANS
+} PlanId;
+
+static SPIPlanPtr plans[NUM_PLANS];
+static Oid	plans_relid = InvalidOid;	/* of stripe_subscription, in the plans */
+
+static MbCustomer *read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
+static MbSubscription *fetched_subscriptions(int *count);
+static void save_subscriptions(PlanId plan, const MbSubscription *const *subscriptions, int count);
+static Datum subscriptions_array(const MbSubscription *const *subscriptions, int count);
+static const char *column_list(const char *prefix);
+static const char *update_list(void);
+static void run(PlanId plan, const char *sql, int nargs, Oid *types, Datum *args, int expected);
+static MbTime get_time(HeapTuple tuple, TupleDesc desc, int attno);
+static Datum time_array(const MbOtherAccess *access, int count, size_t offset);
+static Datum text_array_of(const void *structs, size_t size, int count, size_t offset);
+
+void
+mb_store_begin(void)
+{
+	Oid			relid = mb_catalog_get()->subscription_relid;
+
+	if (relid == plans_relid)
+		return;
+	for (int i = 0; i < NUM_PLANS; i++)
+	{
+		if (plans[i] != NULL)
+			SPI_freeplan(plans[i]);
+		plans[i] = NULL;
+	}
+	plans_relid = relid;
+}
+
+MbCustomer *
+mb_store_read_customers(const MbText *ids, int nids, int *count)
+{
+	return read_customers(PLAN_READ_CUSTOMERS,
+						  "SELECT customer_id, user_id, link_source, link_created"
+						  " FROM momento_billing.stripe_customer"
+						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY customer_id",
+						  ids, nids, count);
+}
+
+MbCustomer *
+mb_store_lock_customers(const MbText *ids, int nids, int *count)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(ids, nids)};
+
+	run(PLAN_ADD_CUSTOMERS,
+		"INSERT INTO momento_billing.stripe_customer (customer_id)"
+		" SELECT n.id FROM pg_catalog.unnest($1) AS n (id) ON CONFLICT (customer_id) DO NOTHING",
+		1, types, args, SPI_OK_INSERT);
+	return read_customers(PLAN_LOCK_CUSTOMERS,
+						  "SELECT customer_id, user_id, link_source, link_created"
+						  " FROM momento_billing.stripe_customer"
+						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY customer_id FOR NO KEY UPDATE",
+						  ids, nids, count);
+}
+
+MbCustomer *
+mb_store_customers_of_users(const MbText *users, int nusers, int *count)
+{
+	return read_customers(PLAN_CUSTOMERS_OF_USERS,
+						  "SELECT customer_id, user_id, link_source, link_created"
+						  " FROM momento_billing.stripe_customer"
+						  " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
+						  users, nusers, count);
+}
+
+void
+mb_store_save_customers(const MbCustomer *customers, int count)
+{
+	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID};
+	Datum		args[4];
+	MbText	   *sources;
+	Datum	   *times;
+
+	if (count == 0)
+		return;
+	sources = palloc(count * sizeof(MbText));
+	times = palloc(count * sizeof(Datum));
+	for (int i = 0; i < count; i++)
+	{
+		sources[i] = mb_text(mb_link_source_label(customers[i].source));
+		times[i] = TimestampTzGetDatum(customers[i].created);
+	}
+	args[0] = text_array_of(customers, sizeof(MbCustomer), count, offsetof(MbCustomer, customer_id));
+	args[1] = text_array_of(customers, sizeof(MbCustomer), count, offsetof(MbCustomer, user_id));
+	args[2] = mb_spi_text_array(sources, count);
+	args[3] = mb_spi_array(times, count, TIMESTAMPTZOID);
+	run(PLAN_SAVE_CUSTOMERS,
+		"UPDATE momento_billing.stripe_customer AS c"
+		" SET user_id = n.user_id, link_source = n.link_source, link_created = n.link_created"
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+		" AS n (customer_id, user_id, link_source, link_created)"
+		" WHERE c.customer_id OPERATOR(pg_catalog.=) n.customer_id",
+		4, types, args, SPI_OK_UPDATE);
+}
+
+MbText *
+mb_store_subscriptions_with_user(const MbText *ids, int nids, int *count)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(ids, nids)};
+	MbText	   *result;
+
+	run(PLAN_SUBSCRIPTIONS_WITH_USER,
+		"SELECT subscription_id FROM momento_billing.stripe_subscription"
+		" WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) AND user_id IS NOT NULL ORDER BY subscription_id",
+		1, types, args, SPI_OK_SELECT);
+	*count = (int) SPI_processed;
+	result = palloc(Max(*count, 1) * sizeof(MbText));
+	for (int i = 0; i < *count; i++)
+		result[i] = mb_spi_get_text(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+	return result;
+}
+
+MbSubscription *
+mb_store_lock_subscriptions(const MbText *ids, int nids, const MbText *customers, int ncustomers, int *count)
+{
+	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(ids, nids), mb_spi_text_array(customers, ncustomers)};
+
+	run(PLAN_LOCK_SUBSCRIPTIONS,
+		plans[PLAN_LOCK_SUBSCRIPTIONS] ? NULL :
+		psprintf("SELECT %s FROM momento_billing.stripe_subscription"
+				 " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1 OPERATOR(pg_catalog.||) ARRAY("
+				 "SELECT c.subscription_id FROM momento_billing.stripe_subscription AS c"
+				 " WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($2)))"
+				 " ORDER BY subscription_id FOR NO KEY UPDATE", column_list("")),
+		2, types, args, SPI_OK_SELECT);
+	return fetched_subscriptions(count);
+}
+
+/*
+ * Under the latest snapshot, whatever the transaction's isolation: the row
+ * locks on the users make this the current truth, and a repeatable-read
+ * caller must not derive from an older one.
+ */
+MbSubscription *
+mb_store_subscriptions_of_users(const MbText *users, int nusers, int *count)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(users, nusers)};
+	MbSubscription *result;
+
+	if (plans[PLAN_SUBSCRIPTIONS_OF_USERS] == NULL)
+		plans[PLAN_SUBSCRIPTIONS_OF_USERS] =
+			mb_spi_prepare(psprintf("SELECT %s FROM momento_billing.stripe_subscription"
+									" WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)", column_list("")),
+						   1, types);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	{
+		int			nest_level = mb_spi_pin_planner();
+
+		mb_spi_execute(plans[PLAN_SUBSCRIPTIONS_OF_USERS], args, true, SPI_OK_SELECT);
+		mb_spi_unpin_planner(nest_level);
+	}
+	result = fetched_subscriptions(count);
+	PopActiveSnapshot();
+	return result;
+}
+
+void
+mb_store_insert_subscriptions(const MbSubscription *const *subscriptions, int count)
+{
+	if (count == 0)
+		return;
+	save_subscriptions(PLAN_INSERT_SUBSCRIPTIONS, subscriptions, count);
+	if (SPI_processed != (uint64) count)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("a subscription was created concurrently"),
+				 errhint("Retry the transaction.")));
+}
+
+void
+mb_store_update_subscriptions(const MbSubscription *const *subscriptions, int count)
+{
+	if (count == 0)
+		return;
+	save_subscriptions(PLAN_UPDATE_SUBSCRIPTIONS, subscriptions, count);
+	if (SPI_processed != (uint64) count)
+		elog(ERROR, "updated " UINT64_FORMAT " subscriptions instead of %d", SPI_processed, count);
+}
+
+MbOtherAccess *
+mb_store_other_access(const MbText *users, int nusers, int *count)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(users, nusers)};
+	MbOtherAccess *result;
+
+	run(PLAN_READ_OTHER_ACCESS,
+		"SELECT user_id, source, ref, tier, valid_from, valid_until FROM momento_billing.other_access"
+		" WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY user_id, source, ref",
+		1, types, args, SPI_OK_SELECT);
+	*count = (int) SPI_processed;
+	result = palloc(Max(*count, 1) * sizeof(MbOtherAccess));
+	for (int i = 0; i < *count; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+
+		result[i] = (MbOtherAccess)
+		{
+			.user_id = mb_spi_get_text(tuple, desc, 1),
+			.source = mb_spi_get_text(tuple, desc, 2),
+			.ref = mb_spi_get_text(tuple, desc, 3),
+			.tier = mb_spi_get_text(tuple, desc, 4),
+			.valid_from = get_time(tuple, desc, 5),
+			.valid_until = get_time(tuple, desc, 6),
+		};
+	}
+	return result;
+}
+
+void
+mb_store_replace_other_access(const MbText *users, int nusers, const MbOtherAccess *access, int count)
+{
+	Oid			delete_types[] = {TEXTARRAYOID};
+	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID};
+	Datum		args[6] = {mb_spi_text_array(users, nusers)};
+
+	run(PLAN_DELETE_OTHER_ACCESS,
+		"DELETE FROM momento_billing.other_access WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
+		1, delete_types, args, SPI_OK_DELETE);
+	if (count == 0)
+		return;
+	args[0] = text_array_of(access, sizeof(MbOtherAccess), count, offsetof(MbOtherAccess, user_id));
+	args[1] = text_array_of(access, sizeof(MbOtherAccess), count, offsetof(MbOtherAccess, source));
+	args[2] = text_array_of(access, sizeof(MbOtherAccess), count, offsetof(MbOtherAccess, ref));
+	args[3] = text_array_of(access, sizeof(MbOtherAccess), count, offsetof(MbOtherAccess, tier));
+	args[4] = time_array(access, count, offsetof(MbOtherAccess, valid_from));
+	args[5] = time_array(access, count, offsetof(MbOtherAccess, valid_until));
+	run(PLAN_INSERT_OTHER_ACCESS,
+		"INSERT INTO momento_billing.other_access (user_id, source, ref, tier, valid_from, valid_until)"
+		" SELECT n.a, n.b, n.c, n.d, CASE WHEN pg_catalog.isfinite(n.e) THEN n.e END, CASE WHEN pg_catalog.isfinite(n.f) THEN n.f END"
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		" pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n (a, b, c, d, e, f)",
+		6, types, args, SPI_OK_INSERT);
+}
+
+uint64
+mb_store_end_waiting(const MbText *customers, int count)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(customers, count)};
+
+	run(PLAN_END_WAITING,
+		"UPDATE momento_billing.webhook_inbox"
+		" SET status = 'processed', reason = NULL, waiting_for = NULL, next_attempt_at = NULL,"
+		" processed_at = pg_catalog.clock_timestamp()"
+		" WHERE waiting_for OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) 'waiting'",
+		1, types, args, SPI_OK_UPDATE);
+	return SPI_processed;
+}
+
+static MbCustomer *
+read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int *count)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(ids, nids)};
+	MbCustomer *result;
+
+	run(plan, sql, 1, types, args, SPI_OK_SELECT);
+	*count = (int) SPI_processed;
+	result = palloc(Max(*count, 1) * sizeof(MbCustomer));
+	for (int i = 0; i < *count; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+
+		result[i] = (MbCustomer)
+		{
+			.customer_id = mb_spi_get_text(tuple, desc, 1),
+			.user_id = mb_spi_get_text(tuple, desc, 2),
+			.source = mb_link_source_from_label(mb_spi_get_text(tuple, desc, 3)),
+			.created = get_time(tuple, desc, 4),
+		};
+	}
+	return result;
+}
+
+static MbSubscription *
+fetched_subscriptions(int *count)
+{
+	MbSubscription *result = palloc0(Max(SPI_processed, 1) * sizeof(MbSubscription));
+
+	*count = (int) SPI_processed;
+	for (int i = 0; i < *count; i++)
+	{
+		Datum		values[NUM_COLUMNS];
+		bool		nulls[NUM_COLUMNS];
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
+		for (int c = 0; c < NUM_COLUMNS; c++)
+		{
+			char	   *member = (char *) &result[i] + columns[c].offset;
+
+			switch (columns[c].kind)
+			{
+				case FIELD_TEXT:
+					*(MbText *) member = mb_spi_text(values[c], nulls[c]);
+					break;
+				case FIELD_TIME:
+					*(MbTime *) member = nulls[c] ? MB_NO_TIME : DatumGetTimestampTz(values[c]);
+					break;
+				case FIELD_BOOL:
+					*(bool *) member = !nulls[c] && DatumGetBool(values[c]);
+					break;
+				case FIELD_RANK:
+					*(int *) member = nulls[c] ? 0 : DatumGetInt16(values[c]);
+					break;
+			}
+		}
+	}
+	return result;
+}
+
+static void
+save_subscriptions(PlanId plan, const MbSubscription *const *subscriptions, int count)
+{
+	Oid			types[] = {get_array_type(get_rel_type_id(plans_relid))};
+	Datum		args[] = {subscriptions_array(subscriptions, count)};
+	char	   *sql = NULL;
+
+	if (plans[plan] == NULL)
+		sql = plan == PLAN_INSERT_SUBSCRIPTIONS ?
+			psprintf("INSERT INTO momento_billing.stripe_subscription (%s) SELECT %s FROM pg_catalog.unnest($1) AS n"
+					 " ON CONFLICT (subscription_id) DO NOTHING", column_list(""), column_list("n.")) :
+			psprintf("UPDATE momento_billing.stripe_subscription AS s SET %s FROM pg_catalog.unnest($1) AS n"
+					 " WHERE s.subscription_id OPERATOR(pg_catalog.=) n.subscription_id", update_list());
+	run(plan, sql, 1, types, args, plan == PLAN_INSERT_SUBSCRIPTIONS ? SPI_OK_INSERT : SPI_OK_UPDATE);
+}
+
+static Datum
+subscriptions_array(const MbSubscription *const *subscriptions, int count)
+{
+	Oid			row_type = get_rel_type_id(plans_relid);
+	TupleDesc	desc = lookup_rowtype_tupdesc(row_type, -1);
+	Datum	   *elements = palloc(count * sizeof(Datum));
+
+	if (desc->natts != NUM_COLUMNS)
+		elog(ERROR, "stripe_subscription has %d columns instead of %d", desc->natts, NUM_COLUMNS);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[NUM_COLUMNS];
+		bool		nulls[NUM_COLUMNS];
+
+		for (int c = 0; c < NUM_COLUMNS; c++)
+		{
+			const char *member = (const char *) subscriptions[i] + columns[c].offset;
+
+			nulls[c] = false;
+			switch (columns[c].kind)
+			{
+				case FIELD_TEXT:
+					nulls[c] = ((const MbText *) member)->data == NULL;
+					if (!nulls[c])
+						values[c] = mb_spi_text_datum(*(const MbText *) member);
+					break;
+				case FIELD_TIME:
+					nulls[c] = *(const MbTime *) member == MB_NO_TIME;
+					values[c] = TimestampTzGetDatum(*(const MbTime *) member);
+					break;
+				case FIELD_BOOL:
+					values[c] = BoolGetDatum(*(const bool *) member);
+					break;
+				case FIELD_RANK:
+					values[c] = Int16GetDatum(*(const int *) member);
+					break;
+			}
+		}
+		elements[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	}
+	ReleaseTupleDesc(desc);
+	return mb_spi_array(elements, count, row_type);
+}
+
+static const char *
+column_list(const char *prefix)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int c = 0; c < NUM_COLUMNS; c++)
+		appendStringInfo(&list, "%s%s%s", c == 0 ? "" : ", ", prefix, columns[c].name);
+	return list.data;
+}
+
+static const char *
+update_list(void)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int c = 1; c < NUM_COLUMNS; c++)
+		appendStringInfo(&list, "%s%s = n.%s", c == 1 ? "" : ", ", columns[c].name, columns[c].name);
+	return list.data;
+}
+
+/* Execute a plan, prepared at its first use, with the planner pinned. */
+static void
+run(PlanId plan, const char *sql, int nargs, Oid *types, Datum *args, int expected)
+{
+	int			nest_level = mb_spi_pin_planner();
+
+	if (plans[plan] == NULL)
+		plans[plan] = mb_spi_prepare(sql, nargs, types);
+	mb_spi_execute(plans[plan], args, false, expected);
+	mb_spi_unpin_planner(nest_level);
+}
+
+static MbTime
+get_time(HeapTuple tuple, TupleDesc desc, int attno)
+{
+	bool		isnull;
+	Datum		datum = heap_getattr(tuple, attno, desc, &isnull);
+
+	return isnull ? MB_NO_TIME : DatumGetTimestampTz(datum);
+}
+
+/* MB_NO_TIME goes in as -infinity, which the statement makes NULL. */
+static Datum
+time_array(const MbOtherAccess *access, int count, size_t offset)
+{
+	Datum	   *elements = palloc(count * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = TimestampTzGetDatum(*(const MbTime *) ((const char *) &access[i] + offset));
+	return mb_spi_array(elements, count, TIMESTAMPTZOID);
+}
+
+static Datum
+text_array_of(const void *structs, size_t size, int count, size_t offset)
+{
+	MbText	   *texts = palloc(Max(count, 1) * sizeof(MbText));
+
+	for (int i = 0; i < count; i++)
+		texts[i] = *(const MbText *) ((const char *) structs + i * size + offset);
+	return mb_spi_text_array(texts, count);
+}

@@ -1,0 +1,80 @@
+/*
+ * store.h
+ *	  Our rows: customers, subscriptions and other_access, read and written
+ *	  set-wise.
+ *
+ * Everything here needs an SPI connection, and returns texts in its memory.
+ * Locks are taken in one order everywhere: customers, then subscriptions,
+ * then the app's user rows, each sorted by id.
+ */
+#ifndef MB_STORE_H
+#define MB_STORE_H
+
+#include "postgres.h"
+
+#include "customer.h"
+#include "subscription.h"
+
+/* An entitlement beside the app's row; see the table other_access. */
+typedef struct MbOtherAccess
+{
+	MbText		user_id;
+	MbText		source;
+	MbText		ref;
+	MbText		tier;
+	MbTime		valid_from;		/* MB_NO_TIME: always */
+	MbTime		valid_until;	/* MB_NO_TIME: without end */
+} MbOtherAccess;
+
+/*
+ * Forget the saved plans if the extension was dropped and created again:
+ * they hold the old row types.  Before any other function here.
+ */
+extern void mb_store_begin(void);
+
+/* Customers, sorted by id; those without a row are absent. */
+extern MbCustomer *mb_store_read_customers(const MbText *ids, int nids, int *count);
+
+/* The same, locked; rows are made for those that had none. */
+extern MbCustomer *mb_store_lock_customers(const MbText *ids, int nids, int *count);
+
+/* Customers that are linked to these users. */
+extern MbCustomer *mb_store_customers_of_users(const MbText *users, int nusers, int *count);
+
+/* Write back locked customers. */
+extern void mb_store_save_customers(const MbCustomer *customers, int count);
+
+/* Which of these subscriptions have a user: their ids, sorted. */
+extern MbText *mb_store_subscriptions_with_user(const MbText *ids, int nids, int *count);
+
+/*
+ * Lock and read these subscriptions, and all of these customers'; sorted by
+ * id; those without a row are absent.
+ */
+extern MbSubscription *mb_store_lock_subscriptions(const MbText *ids, int nids,
+												   const MbText *customers, int ncustomers, int *count);
+
+/* All subscriptions of these users, as committed now and as changed by us. */
+extern MbSubscription *mb_store_subscriptions_of_users(const MbText *users, int nusers, int *count);
+
+/*
+ * Insert or update subscriptions.  Error 40001 if one to insert was inserted
+ * by somebody else meanwhile: the caller's transaction is to be tried again.
+ */
+extern void mb_store_insert_subscriptions(const MbSubscription *const *subscriptions, int count);
+extern void mb_store_update_subscriptions(const MbSubscription *const *subscriptions, int count);
+
+/* The other entitlements of these users, sorted by user, source and ref. */
+extern MbOtherAccess *mb_store_other_access(const MbText *users, int nusers, int *count);
+
+/* Replace all other entitlements of these users. */
+extern void mb_store_replace_other_access(const MbText *users, int nusers,
+										  const MbOtherAccess *access, int count);
+
+/*
+ * Events that waited for these customers' users are processed now: their
+ * subscriptions' states were kept.  Returns how many.
+ */
+extern uint64 mb_store_end_waiting(const MbText *customers, int count);
+
+#endif							/* MB_STORE_H */

@@ -1,0 +1,88 @@
+/*
+ * sync.c
+ *	  sync_subscription_from_event(): one event, now, in the caller's
+ *	  transaction.  Needs no worker.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+#include "apply.h"
+#include "catalog.h"
+#include "drain.h"
+#include "inbox.h"
+#include "json_jsonb.h"
+#include "settings.h"
+#include "spi.h"
+
+PG_FUNCTION_INFO_V1(sync_subscription_from_event);
+
+/*
+ * sync_subscription_from_event(event jsonb)
+ *
+ * The event is recorded in the inbox in the same transaction: one that is
+ * settled there is a duplicate, one that is pending is taken over.
+ */
+Datum
+sync_subscription_from_event(PG_FUNCTION_ARGS)
+{
+	MbApplyEvent event = {.outcome = MB_OUTCOME_IGNORED};
+	TupleDesc	desc;
+	Datum		values[6];
+	bool		nulls[6];
+	MbText		results[6];
+	Jsonb	   *payload;
+	HeapTuple	result;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("event must not be null")));
+	payload = PG_GETARG_JSONB_P(0);
+	desc = BlessTupleDesc(desc);
+
+	SPI_connect();
+	mb_event_read(mb_json_from_jsonb(payload), &mb_catalog_get()->plans, mb_livemode, &event.event);
+	event.reason = mb_text(event.event.reason);
+
+	/* What has no id is no event and cannot be recorded as one. */
+	if (event.event.id.data != NULL)
+	{
+		MbInboxRow	row;
+
+		mb_inbox_store(payload, true, &row);
+		if (mb_text_is(row.status, "processed") || mb_text_is(row.status, "ignored"))
+		{
+			event.outcome = MB_OUTCOME_DUPLICATE;
+			event.reason = MB_NO_TEXT;
+		}
+		else
+		{
+			MbCounts	counts = {0};
+
+			mb_apply_events(&event, 1, true);
+			mb_drain_settle(&row, &event, 1, &counts);
+		}
+	}
+
+	results[0] = mb_text(mb_outcome_label(event.outcome));
+	results[1] = event.reason;
+	results[2] = event.user_id;
+	results[3] = event.event.subscription_id;
+	results[4] = event.row != NULL ? event.row->tier : MB_NO_TEXT;
+	results[5] = event.row != NULL ? mb_text(mb_status_label(event.row->status)) : MB_NO_TEXT;
+	for (int i = 0; i < 6; i++)
+	{
+		nulls[i] = results[i].data == NULL;
+		values[i] = nulls[i] ? (Datum) 0 : SPI_datumTransfer(mb_spi_text_datum(results[i]), false, -1);
+	}
+	SPI_finish();
+	result = heap_form_tuple(desc, values, nulls);
+	return HeapTupleGetDatum(result);
+}

@@ -1,0 +1,273 @@
+/*
+ * worker.c
+ *	  The background worker of one database: wait, drain, report.
+ *
+ * Started once recovery has ended, so never on a standby, and by itself after
+ * a promotion; restarted ten seconds after any end but the server's.
+ *
+ * It sleeps on its latch, which a commit of new events sets (stats.c), with
+ * naptime as the safety net.  While it sleeps it has no transaction, no
+ * snapshot and no lock.
+ *
+ * Memory: "mb worker" lives as long as the process; a drain (drain.c) lives
+ * below it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "app_table.h"
+#include "catalog.h"
+#include "compat.h"
+#include "drain.h"
+#include "settings.h"
+#include "stats.h"
+#include "worker.h"
+
+#define RESTART_SECONDS 10
+
+static void pin_settings(void);
+static void wait_until_enabled(void);
+static bool ready(void);
+static void drain_all(MbDrain *drain);
+static void nap(long timeout);
+static void report(MbWorkerState state, const char *message);
+
+void
+mb_worker_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	for (int slot = 0; slot < mb_stats_nworkers(); slot++)
+	{
+		BackgroundWorker worker = {
+			.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+			.bgw_start_time = BgWorkerStart_RecoveryFinished,
+			.bgw_restart_time = RESTART_SECONDS,
+			.bgw_main_arg = Int32GetDatum(slot),
+		};
+
+		strlcpy(worker.bgw_library_name, "momento_billing", sizeof(worker.bgw_library_name));
+		strlcpy(worker.bgw_function_name, "momento_billing_worker_main", sizeof(worker.bgw_function_name));
+		snprintf(worker.bgw_name, sizeof(worker.bgw_name), "momento_billing worker: %s", mb_stats_database(slot));
+		strlcpy(worker.bgw_type, "momento_billing worker", sizeof(worker.bgw_type));
+		RegisterBackgroundWorker(&worker);
+	}
+}
+
+void
+momento_billing_worker_main(Datum slot)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "mb worker", ALLOCSET_DEFAULT_SIZES);
+	MbDrain    *drain;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	mb_stats_attach(DatumGetInt32(slot));
+
+	/* Switched off, it is not even connected: DROP DATABASE works. */
+	wait_until_enabled();
+	BackgroundWorkerInitializeConnection(mb_stats_database(DatumGetInt32(slot)), NULL, 0);
+	pin_settings();
+	mb_stats_set_database(MyDatabaseId);
+
+	MemoryContextSwitchTo(context);
+	drain = mb_drain_create(true);
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (!mb_enabled)
+		{
+			/* a process cannot leave its database: a successor rests */
+			ereport(LOG,
+					(errmsg("momento_billing worker for database \"%s\" stops: momento_billing.enabled is off",
+							mb_stats_database(DatumGetInt32(slot)))));
+			proc_exit(1);
+		}
+
+		/* Before looking, so that what commits while we look wakes us again. */
+		ResetLatch(MyLatch);
+		MemoryContextSwitchTo(context);
+		if (ready())
+			drain_all(drain);
+		MemoryContextSwitchTo(context);
+		nap(mb_naptime);
+	}
+}
+
+/*
+ * What a database or role may have set must not change what the worker does.
+ * search_path is left alone: the triggers of the app's table may need it.
+ */
+static void
+pin_settings(void)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			pins[] =
+	{
+		{"statement_timeout", "0"},
+		{"lock_timeout", "500ms"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+	};
+
+	for (int i = 0; i < (int) lengthof(pins); i++)
+		SetConfigOption(pins[i].name, pins[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+static void
+wait_until_enabled(void)
+{
+	while (!mb_enabled)
+	{
+		mb_stats_set_state(MB_WORKER_DISABLED);
+		nap(-1);
+		ResetLatch(MyLatch);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}
+
+/*
+ * Can events be applied?  What is missing (the extension, the plans, the
+ * app's table) is said once per change; the inbox keeps its events meanwhile.
+ */
+static bool
+ready(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool result = false;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (!mb_catalog_extension_exists())
+			report(MB_WORKER_NO_EXTENSION, "extension \"momento_billing\" is not installed in this database");
+		else
+		{
+			mb_catalog_get();
+			mb_app_table_check();
+			result = true;
+		}
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(context);
+		report(MB_WORKER_NOT_READY, error->message);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/* Drain until nothing is due. */
+static void
+drain_all(MbDrain *drain)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile int seen;
+
+	do
+	{
+		MbCounts	counts = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		seen = 0;
+		report(MB_WORKER_DRAINING, NULL);
+		pgstat_report_activity(STATE_RUNNING, "draining momento_billing.webhook_inbox");
+		PG_TRY();
+		{
+			seen = mb_drain_batch(drain, mb_batch_size, &counts);
+			report(MB_WORKER_IDLE, NULL);
+		}
+		PG_CATCH();
+		{
+			/* not an event's failure: the server's, or the inbox's own */
+			ErrorData  *error;
+
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			FlushErrorState();
+			AbortOutOfAnyTransaction();
+			MemoryContextSwitchTo(context);
+			report(MB_WORKER_NOT_READY, error->message);
+			FreeErrorData(error);
+		}
+		PG_END_TRY();
+		mb_stats_count(&counts);
+	} while (seen > 0 && !ConfigReloadPending);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static void
+nap(long timeout)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0);
+
+	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Publish the state; log it when it changes from or to a trouble. */
+static void
+report(MbWorkerState state, const char *message)
+{
+	static char *trouble = NULL;
+
+	mb_stats_set_state(state);
+	if (message == NULL)
+	{
+		if (trouble != NULL && state == MB_WORKER_IDLE)
+		{
+			ereport(LOG, (errmsg("momento_billing worker goes on")));
+			pfree(trouble);
+			trouble = NULL;
+		}
+		return;
+	}
+	if (trouble != NULL && strcmp(trouble, message) == 0)
+		return;
+	if (trouble != NULL)
+		pfree(trouble);
+	trouble = MemoryContextStrdup(TopMemoryContext, message);
+	mb_stats_error(message);
+	ereport(LOG,
+			(errmsg("momento_billing worker waits: %s", message),
+			 errdetail("Events are kept in momento_billing.webhook_inbox.")));
+}
