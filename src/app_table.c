@@ -215,7 +215,6 @@ mb_app_table_lock(const MbText *users, int nusers, int *count)
 	Oid			user_array = get_array_type(b->type[MB_COL_USER_ID]);
 	Oid			save_user;
 	int			save_context;
-	int			nest_level;
 	Datum	   *datums = palloc(nusers * sizeof(Datum));
 	Datum		args[1];
 
@@ -227,9 +226,7 @@ mb_app_table_lock(const MbText *users, int nusers, int *count)
 		b->plan_lock = mb_spi_prepare(psprintf("SELECT %1$s FROM %2$s WHERE %3$s OPERATOR(pg_catalog.=) ANY ($1) ORDER BY %3$s FOR NO KEY UPDATE",
 											   select_list(b), b->name, b->quoted[MB_COL_USER_ID]), 1, &user_array);
 	become_owner(b, &save_user, &save_context);
-	nest_level = mb_spi_pin_planner();
 	mb_spi_execute(b->plan_lock, args, false, SPI_OK_SELECT);
-	mb_spi_unpin_planner(nest_level);
 	SetUserIdAndSecContext(save_user, save_context);
 	return fetched_rows(b, count);
 }
@@ -656,7 +653,6 @@ write_rows(Binding *b, const MbAppRow *rows, int nrows, bool exists)
 	Datum		args[2];
 	Oid			save_user;
 	int			save_context;
-	int			nest_level;
 	int			count;
 
 	args[0] = rows_array(b, rows, nrows, exists, &count);
@@ -666,9 +662,7 @@ write_rows(Binding *b, const MbAppRow *rows, int nrows, bool exists)
 	if (*plan == NULL)
 		*plan = mb_spi_prepare(exists ? update_sql(b) : insert_sql(b), 2, types);
 	become_owner(b, &save_user, &save_context);
-	nest_level = mb_spi_pin_planner();
 	mb_spi_execute(*plan, args, false, exists ? SPI_OK_UPDATE : SPI_OK_INSERT);
-	mb_spi_unpin_planner(nest_level);
 	SetUserIdAndSecContext(save_user, save_context);
 
 	if (exists && SPI_processed != (uint64) count)

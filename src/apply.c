@@ -11,6 +11,7 @@
  *	5. write the customers and subscriptions that changed
  *	6. lock the rows of their users, read all subscriptions of these users,
  *	   derive each user's row, write those that changed
+ *	7. settle events that waited for a user who is known now
  *
  * Locks are taken in this order everywhere, each kind sorted by id, so that
  * appliers wait for each other in one direction only.
@@ -88,6 +89,7 @@ static void derive(Batch *batch);
 static void derive_user(Batch *batch, int user, const MbSubscription *const *subscriptions, int n,
 						MbTime now, MbOtherAccess *access, int *naccess);
 static void write_other_access(Batch *batch, const MbOtherAccess *access, int naccess);
+static void end_waiting(Batch *batch);
 static void finish(Batch *batch);
 static int	text_cmp(const void *a, const void *b);
 static int	sort_unique(MbText *texts, int count);
@@ -122,6 +124,7 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
 		else
 			derive(&batch);
 	}
+	end_waiting(&batch);
 	finish(&batch);
 }
 
@@ -175,10 +178,10 @@ collect(Batch *batch)
 	batch->ncustomers = n;
 	batch->customers = palloc0(Max(n, 1) * sizeof(Customer));
 	for (int i = 0; i < n; i++)
-		batch->customers[i].customer = (MbCustomer)
 	{
-		.customer_id = ids[i],.created = MB_NO_TIME
-	};
+		batch->customers[i].customer.customer_id = ids[i];
+		batch->customers[i].customer.created = MB_NO_TIME;
+	}
 
 	for (int i = 0; i < batch->nevents; i++)
 	{
@@ -350,9 +353,10 @@ lock_subscriptions(Batch *batch)
 	for (int l = 0; l < nlocked || o < nold;)
 	{
 		Subscription *subscription = &batch->subscriptions[n++];
-		int			cmp = l == nlocked ? -1 : o == nold ? 1 :
-			mb_text_cmp(old[o].subscription.subscription_id, locked[l].subscription_id);
+		int			cmp = l == nlocked ? -1 : 1;
 
+		if (l < nlocked && o < nold)
+			cmp = mb_text_cmp(old[o].subscription.subscription_id, locked[l].subscription_id);
 		subscription->customer = -1;
 		if (cmp <= 0)
 			*subscription = old[o++];
@@ -425,19 +429,13 @@ write_ours(Batch *batch)
 	MbCustomer *customers = palloc(Max(batch->ncustomers, 1) * sizeof(MbCustomer));
 	const MbSubscription **inserts = palloc(batch->nsubscriptions * sizeof(MbSubscription *));
 	const MbSubscription **updates = palloc(batch->nsubscriptions * sizeof(MbSubscription *));
-	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
 	int			ncustomers = 0;
 	int			ninserts = 0;
 	int			nupdates = 0;
-	int			nbound = 0;
 
 	for (int i = 0; i < batch->ncustomers; i++)
-	{
 		if (batch->customers[i].changed)
 			customers[ncustomers++] = batch->customers[i].customer;
-		if (batch->customers[i].bound)
-			bound[nbound++] = batch->customers[i].customer.customer_id;
-	}
 	for (int i = 0; i < batch->nsubscriptions; i++)
 	{
 		const Subscription *subscription = &batch->subscriptions[i];
@@ -450,8 +448,6 @@ write_ours(Batch *batch)
 	mb_store_save_customers(customers, ncustomers);
 	mb_store_insert_subscriptions(inserts, ninserts);
 	mb_store_update_subscriptions(updates, nupdates);
-	if (nbound > 0)
-		mb_store_end_waiting(bound, nbound);
 }
 
 /*
@@ -649,6 +645,24 @@ write_other_access(Batch *batch, const MbOtherAccess *access, int naccess)
 			mb_text_eq(old[i].tier, access[i].tier) && old[i].valid_until == access[i].valid_until;
 	if (!same)
 		mb_store_replace_other_access(batch->users, batch->nusers, access, naccess);
+}
+
+/*
+ * Events that waited for a user who is known now are done: their
+ * subscriptions' states were kept, and the user's row is derived from all of
+ * them.  After the users' rows, because inbox rows are locked last.
+ */
+static void
+end_waiting(Batch *batch)
+{
+	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
+	int			n = 0;
+
+	for (int i = 0; i < batch->ncustomers; i++)
+		if (batch->customers[i].bound)
+			bound[n++] = batch->customers[i].customer.customer_id;
+	if (n > 0)
+		mb_store_end_waiting(bound, n);
 }
 
 /* What each event came to. */

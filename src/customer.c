@@ -25,9 +25,11 @@ MbLinkResult
 mb_customer_offer(MbCustomer *customer, MbText user_id, MbLinkSource source, MbTime created)
 {
 	bool		same_user = mb_text_eq(customer->user_id, user_id);
-	bool		older = source == customer->source &&
-		(created < customer->created ||
-		 (created == customer->created && mb_text_cmp(user_id, customer->user_id) < 0));
+	bool		older = created < customer->created;
+
+	/* a total order, so that the winner does not depend on who came first */
+	if (created == customer->created)
+		older = mb_text_cmp(user_id, customer->user_id) < 0;
 
 	if (source < customer->source)
 		return MB_LINK_UNCHANGED;

@@ -132,6 +132,8 @@ static int64 low_water(const MbDrain *drain);
 static void look_at_gaps(MbDrain *drain, Found *found);
 static void look_at_due(int limit, Found *found);
 static void look_at_new(MbDrain *drain, int limit, Found *found);
+static GapSet *make_gaps(MbDrain *drain, const Range *ranges, int nranges);
+static void add_gaps(MbDrain *drain, GapSet *gaps);
 static void add_due(Found *found, int64 id);
 static void advance(MbDrain *drain, Found *found);
 static void process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
@@ -209,12 +211,6 @@ mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(drain->batch_context);
 	return found.nseen;
-}
-
-bool
-mb_drain_has_gaps(const MbDrain *drain)
-{
-	return drain->gaps != NIL;
 }
 
 void
@@ -373,7 +369,8 @@ low_water(const MbDrain *drain)
 
 /*
  * What has appeared in gaps.  Whose holders are all gone before this look is
- * closed by it.
+ * closed by it.  A row that a client has locked, to settle it, is left to the
+ * client; its transaction is one of the holders.
  */
 static void
 look_at_gaps(MbDrain *drain, Found *found)
@@ -419,7 +416,8 @@ look_at_gaps(MbDrain *drain, Found *found)
 			"SELECT i.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r (first, last)"
 			" JOIN momento_billing.webhook_inbox AS i"
 			" ON i.id OPERATOR(pg_catalog.>=) r.first AND i.id OPERATOR(pg_catalog.<=) r.last"
-			" WHERE i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL",
+			" WHERE i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL"
+			" FOR UPDATE OF i SKIP LOCKED",
 			2, types, args, SPI_OK_SELECT);
 		for (uint64 i = 0; i < SPI_processed; i++)
 			add_due(found, get_int64(i, 1));
@@ -437,7 +435,8 @@ look_at_due(int limit, Found *found)
 	run(PLAN_DUE,
 		"SELECT id FROM momento_billing.webhook_inbox"
 		" WHERE next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AND next_attempt_at IS NOT NULL"
-		" AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY next_attempt_at LIMIT $1",
+		" AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY next_attempt_at LIMIT $1"
+		" FOR UPDATE SKIP LOCKED",
 		1, types, args, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		add_due(found, get_int64(i, 1));
@@ -475,22 +474,37 @@ look_at_new(MbDrain *drain, int limit, Found *found)
 	found->nseen += SPI_processed;
 
 	if (nranges > 0)
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(drain->context);
-		LOCKTAG		tag;
-		VirtualTransactionId *holders;
-		GapSet	   *set = palloc0(sizeof(GapSet));
+		found->gaps = make_gaps(drain, ranges, nranges);
+}
 
-		SET_LOCKTAG_RELATION(tag, MyDatabaseId, mb_catalog_get()->inbox_relid);
-		holders = GetLockConflicts(&tag, ShareLock, &set->nholders);
-		set->holders = palloc(Max(set->nholders, 1) * sizeof(VirtualTransactionId));
-		memcpy(set->holders, holders, set->nholders * sizeof(VirtualTransactionId));
-		set->ranges = palloc(nranges * sizeof(Range));
-		memcpy(set->ranges, ranges, nranges * sizeof(Range));
-		set->nranges = nranges;
-		found->gaps = set;
-		MemoryContextSwitchTo(old_context);
-	}
+/* Gaps with those who may fill them: whoever has the inbox open for writing. */
+static GapSet *
+make_gaps(MbDrain *drain, const Range *ranges, int nranges)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(drain->context);
+	GapSet	   *set = palloc0(sizeof(GapSet));
+	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, mb_catalog_get()->inbox_relid);
+	holders = GetLockConflicts(&tag, ShareLock, &set->nholders);
+	set->holders = palloc(Max(set->nholders, 1) * sizeof(VirtualTransactionId));
+	memcpy(set->holders, holders, set->nholders * sizeof(VirtualTransactionId));
+	pfree(holders);
+	set->ranges = palloc(nranges * sizeof(Range));
+	memcpy(set->ranges, ranges, nranges * sizeof(Range));
+	set->nranges = nranges;
+	MemoryContextSwitchTo(old_context);
+	return set;
+}
+
+static void
+add_gaps(MbDrain *drain, GapSet *gaps)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(drain->context);
+
+	drain->gaps = lappend(drain->gaps, gaps);
+	MemoryContextSwitchTo(old_context);
 }
 
 /* Grows by doubling. */
@@ -523,7 +537,7 @@ advance(MbDrain *drain, Found *found)
 		pfree(set);
 	}
 	if (found->gaps != NULL)
-		drain->gaps = lappend(drain->gaps, found->gaps);
+		add_gaps(drain, found->gaps);
 	drain->cursor = found->cursor;
 	MemoryContextSwitchTo(old_context);
 }
@@ -661,9 +675,19 @@ fail(MbDrain *drain, int64 id, const ErrorData *error, MbCounts *counts)
 	begin(drain, &transaction);
 	run(PLAN_FAILED,
 		"SELECT attempts, status, waiting_for FROM momento_billing.webhook_inbox"
-		" WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+		" WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED",
 		1, types, args, SPI_OK_SELECT);
-	if (SPI_processed == 1)
+	if (SPI_processed == 0)
+	{
+		/*
+		 * A client has taken the event over in a transaction that is still
+		 * open, and that is the lock in the way: look again when it ends.
+		 */
+		Range		range = {id, id};
+
+		add_gaps(drain, make_gaps(drain, &range, 1));
+	}
+	else
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[0];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
@@ -848,16 +872,13 @@ retry_at(int attempts)
 	return GetCurrentTimestamp() + (TimestampTz) (delay * 1000);
 }
 
-/* Execute a plan, prepared at its first use, with the planner pinned. */
+/* Execute a plan, prepared at its first use. */
 static void
 run(PlanId plan, const char *sql, int nargs, Oid *types, Datum *args, int expected)
 {
-	int			nest_level = mb_spi_pin_planner();
-
 	if (plans[plan] == NULL)
 		plans[plan] = mb_spi_prepare(sql, nargs, types);
 	mb_spi_execute(plans[plan], args, false, expected);
-	mb_spi_unpin_planner(nest_level);
 }
 
 static Datum

@@ -29,9 +29,6 @@ extern MbDrain *mb_drain_create(bool own_transactions);
  */
 extern int	mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts);
 
-/* Are there ids passed over whose transactions may still commit? */
-extern bool mb_drain_has_gaps(const MbDrain *drain);
-
 /* Write outcomes into the inbox rows, and count them; needs an SPI connection. */
 extern void mb_drain_settle(const MbInboxRow *rows, const MbApplyEvent *events, int nevents, MbCounts *counts);
 

@@ -354,8 +354,10 @@ read_failed_invoice(MbJson object, const MbPlans *plans, MbEvent *event)
 		return;
 	}
 
-	/* R10: a snapshot of the subscription's metadata; the invoice's own says
-	 * nothing of the subscription's user */
+	/*
+	 * R10: a snapshot of the subscription's metadata; the invoice's own says
+	 * nothing of the subscription's user
+	 */
 	event->user_id = read_user(mb_json_get(mb_json_get(mb_json_get(object, "parent"), "subscription_details"), "metadata"));
 	if (event->user_id.data == NULL)
 		event->user_id = read_user(mb_json_get(mb_json_get(object, "subscription_details"), "metadata"));

@@ -38,6 +38,7 @@
 #define EPOCH_SECONDS ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
 static Datum receive(FunctionCallInfo fcinfo, MbText body);
+static void read_row(MbInboxRow *row);
 static void verify(MbText body, FunctionCallInfo fcinfo);
 static int64 unix_seconds(TimestampTz time);
 static Jsonb *parse_body(MbText body);
@@ -178,51 +179,53 @@ webhook_inbox_truncated(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+bool
+mb_inbox_find(MbText event_id, MbInboxRow *row)
+{
+	static SPIPlanPtr find = NULL;
+	Oid			types[] = {TEXTOID};
+	Datum		args[] = {mb_spi_text_datum(event_id)};
+
+	if (find == NULL)
+		find = mb_spi_prepare("SELECT id, event_id, event_type, status, received_at, attempts"
+							  " FROM momento_billing.webhook_inbox WHERE event_id OPERATOR(pg_catalog.=) $1",
+							  1, types);
+	mb_spi_execute(find, args, false, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return false;
+	read_row(row);
+	row->inserted = false;
+	return true;
+}
+
 void
-mb_inbox_store(Jsonb *payload, bool lock_existing, MbInboxRow *row)
+mb_inbox_store(Jsonb *payload, MbInboxRow *row)
 {
 	static SPIPlanPtr insert = NULL;
-	static SPIPlanPtr find[2];
-	Oid			insert_types[] = {JSONBOID};
-	Oid			find_types[] = {TEXTOID};
-	Datum		args[1];
+	Oid			types[] = {JSONBOID};
+	Datum		args[] = {JsonbPGetDatum(payload)};
 	MbEvent		event;
-	HeapTuple	tuple;
-	bool		isnull;
 
 	if (insert == NULL)
 		insert = mb_spi_prepare("INSERT INTO momento_billing.webhook_inbox (payload) VALUES ($1)"
-								" ON CONFLICT (event_id) DO NOTHING RETURNING id, event_id, event_type, status, received_at, attempts",
-								1, insert_types);
-	if (find[lock_existing] == NULL)
-		find[lock_existing] =
-			mb_spi_prepare(psprintf("SELECT id, event_id, event_type, status, received_at, attempts FROM momento_billing.webhook_inbox"
-									" WHERE event_id OPERATOR(pg_catalog.=) $1%s", lock_existing ? " FOR UPDATE" : ""),
-						   1, find_types);
-
-	args[0] = JsonbPGetDatum(payload);
+								" ON CONFLICT (event_id) DO NOTHING"
+								" RETURNING id, event_id, event_type, status, received_at, attempts",
+								1, types);
 	mb_spi_execute(insert, args, false, SPI_OK_INSERT_RETURNING);
-	row->inserted = SPI_processed == 1;
-	if (!row->inserted)
+	if (SPI_processed == 1)
 	{
-		mb_event_read_envelope(mb_json_from_jsonb(payload), &event);
-		args[0] = mb_spi_text_datum(event.id);
-		mb_spi_execute(find[lock_existing], args, false, SPI_OK_SELECT);
-
-		/* it was there for the insert, but our snapshot may be older */
-		if (SPI_processed != 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("event \"%.*s\" was stored concurrently", event.id.len, event.id.data),
-					 errhint("Retry the transaction.")));
+		read_row(row);
+		row->inserted = true;
+		return;
 	}
-	tuple = SPI_tuptable->vals[0];
-	row->id = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
-	row->event_id = mb_spi_get_text(tuple, SPI_tuptable->tupdesc, 2);
-	row->event_type = mb_spi_get_text(tuple, SPI_tuptable->tupdesc, 3);
-	row->status = mb_spi_get_text(tuple, SPI_tuptable->tupdesc, 4);
-	row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 5, &isnull));
-	row->attempts = DatumGetInt32(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 6, &isnull));
+
+	/* it was there for the insert, but our snapshot may be older */
+	mb_event_read_envelope(mb_json_from_jsonb(payload), &event);
+	if (!mb_inbox_find(event.id, row))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("event \"%.*s\" was stored concurrently", event.id.len, event.id.data),
+				 errhint("Retry the transaction.")));
 }
 
 static Datum
@@ -256,7 +259,7 @@ receive(FunctionCallInfo fcinfo, MbText body)
 	{
 		MbInboxRow	row;
 
-		mb_inbox_store(payload, false, &row);
+		mb_inbox_store(payload, &row);
 		values[0] = Int64GetDatum(row.id);
 		nulls[1] = row.event_id.data == NULL;
 		nulls[2] = row.event_type.data == NULL;
@@ -267,6 +270,22 @@ receive(FunctionCallInfo fcinfo, MbText body)
 	}
 	result = heap_form_tuple(BlessTupleDesc(desc), values, nulls);
 	return HeapTupleGetDatum(result);
+}
+
+/* The first row of the last result. */
+static void
+read_row(MbInboxRow *row)
+{
+	HeapTuple	tuple = SPI_tuptable->vals[0];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	bool		isnull;
+
+	row->id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+	row->event_id = mb_spi_get_text(tuple, desc, 2);
+	row->event_type = mb_spi_get_text(tuple, desc, 3);
+	row->status = mb_spi_get_text(tuple, desc, 4);
+	row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));
+	row->attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 6, &isnull));
 }
 
 /* MB001 unless the signature is right; the message says which check failed. */
@@ -285,8 +304,10 @@ verify(MbText body, FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("%s", mb_signature_describe(result))));
+	/* The statement holds the payload, which does not belong in the log. */
 	ereport(ERROR,
 			(errcode(MB_ERRCODE_SIGNATURE_REJECTED),
+			 errhidestmt(true),
 			 errmsg("webhook signature rejected: %s", mb_signature_describe(result)),
 			 result == MB_SIGNATURE_NO_SECRET ?
 			 errhint("Write the endpoint's signing secret (whsec_...) to a file and name the file in momento_billing.webhook_secret_file.") :
@@ -320,7 +341,8 @@ parse_body(MbText body)
 	if (!pg_verify_mbstr(PG_UTF8, body.data, body.len, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-				 errmsg("webhook payload is not valid UTF-8")));
+				 errmsg("webhook payload is not valid UTF-8"),
+				 errhidestmt(true)));
 
 	/*
 	 * jsonb's parser reports by raising, with an excerpt in the context; a
@@ -357,7 +379,8 @@ parse_body(MbText body)
 	if (result == NULL && !is_json(body))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("webhook payload is not JSON")));
+				 errmsg("webhook payload is not JSON"),
+				 errhidestmt(true)));
 	return result;
 }
 

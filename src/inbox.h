@@ -23,10 +23,10 @@ typedef struct MbInboxRow
 	bool		inserted;		/* or was it there before? */
 } MbInboxRow;
 
-/*
- * Store an event once.  Needs an SPI connection.  A row that was there before
- * is locked with "lock_existing".
- */
-extern void mb_inbox_store(Jsonb *payload, bool lock_existing, MbInboxRow *row);
+/* Look an event up; false if it is not there.  Needs an SPI connection. */
+extern bool mb_inbox_find(MbText event_id, MbInboxRow *row);
+
+/* Store an event once.  Needs an SPI connection. */
+extern void mb_inbox_store(Jsonb *payload, MbInboxRow *row);
 
 #endif							/* MB_INBOX_H */

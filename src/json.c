@@ -10,6 +10,8 @@
 
 #include "json_jsonb.h"
 
+static const MbJson missing = {.type = MB_JSON_MISSING};
+
 static MbJson from_value(const JsonbValue *value);
 static void read_number(Numeric numeric, MbJson *result);
 
@@ -17,14 +19,14 @@ MbJson
 mb_json_from_jsonb(Jsonb *jsonb)
 {
 	JsonbContainer *root = &jsonb->root;
+	MbJson		result = {.type = MB_JSON_OBJECT,.node = root};
 
 	/* A scalar document is no event, whatever it is. */
-	return (MbJson)
-	{
-		.type = JsonContainerIsScalar(root) ? MB_JSON_NULL :
-			JsonContainerIsArray(root) ? MB_JSON_ARRAY : MB_JSON_OBJECT,
-			.node = root,
-	};
+	if (JsonContainerIsScalar(root))
+		result.type = MB_JSON_NULL;
+	else if (JsonContainerIsArray(root))
+		result.type = MB_JSON_ARRAY;
+	return result;
 }
 
 MbJson
@@ -34,7 +36,7 @@ mb_json_get(MbJson object, const char *key)
 
 	if (object.type != MB_JSON_OBJECT ||
 		getKeyJsonValueFromContainer((JsonbContainer *) object.node, key, strlen(key), &value) == NULL)
-		return (MbJson) {.type = MB_JSON_MISSING};
+		return missing;
 	return from_value(&value);
 }
 
@@ -51,10 +53,10 @@ mb_json_element(MbJson array, int index)
 	MbJson		result;
 
 	if (array.type != MB_JSON_ARRAY || index < 0)
-		return (MbJson) {.type = MB_JSON_MISSING};
+		return missing;
 	value = getIthJsonbValueFromContainer((JsonbContainer *) array.node, index);
 	if (value == NULL)
-		return (MbJson) {.type = MB_JSON_MISSING};
+		return missing;
 	result = from_value(value);
 	pfree(value);
 	return result;

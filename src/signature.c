@@ -28,7 +28,7 @@ static bool next_element(MbText *rest, MbText *key, MbText *value);
 static bool is_graphic(MbText text);
 static bool parse_timestamp(MbText text, int64_t *t);
 static MbSignatureResult match(MbText payload, MbText header, MbText signed_at,
-				  const MbText *secrets, int nsecrets);
+							   const MbText *secrets, int nsecrets);
 static bool sign(EVP_MAC_CTX *context, MbText secret, MbText signed_at,
 				 MbText payload, char *hex);
 static MbSignatureResult judge_age(int64_t t, int64_t now, int64_t tolerance);

@@ -10,9 +10,13 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
 
 #include "compat.h"
 #include "spi.h"
+
+static void make_plan(SPIPlanPtr plan);
 
 SPIPlanPtr
 mb_spi_prepare(const char *sql, int nargs, Oid *types)
@@ -27,27 +31,12 @@ mb_spi_prepare(const char *sql, int nargs, Oid *types)
 void
 mb_spi_execute(SPIPlanPtr plan, Datum *args, bool read_only, int expected)
 {
-	int			result = SPI_execute_plan(plan, args, NULL, read_only, 0);
+	int			result;
 
+	make_plan(plan);
+	result = SPI_execute_plan(plan, args, NULL, read_only, 0);
 	if (result != expected)
 		elog(ERROR, "unexpected result of a plan: %s", SPI_result_code_string(result));
-}
-
-int
-mb_spi_pin_planner(void)
-{
-	static const char *const off[] = {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"};
-	int			nest_level = NewGUCNestLevel();
-
-	for (int i = 0; i < (int) lengthof(off); i++)
-		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return nest_level;
-}
-
-void
-mb_spi_unpin_planner(int nest_level)
-{
-	AtEOXact_GUC(true, nest_level);
 }
 
 Datum
@@ -114,4 +103,30 @@ mb_text_copy(MbText text)
 	{
 		pnstrdup(text.data, text.len), text.len
 	};
+}
+
+/*
+ * Plan under our planner settings, if a plan has to be made: index nested
+ * loops.  Set-wise statements join a sorted array to a table; a plan made
+ * while the table was tiny would otherwise be a sequential scan that is kept
+ * while the table grows, and a hash join would lose the order in which rows
+ * are locked.  The settings are back before the plan is executed, so that the
+ * triggers of the app's table do not see them.
+ */
+static void
+make_plan(SPIPlanPtr plan)
+{
+	static const char *const off[] = {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"};
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	CachedPlan *cached;
+	int			nest_level;
+
+	if (source->is_valid && source->gplan != NULL && source->gplan->is_valid)
+		return;
+	nest_level = NewGUCNestLevel();
+	for (int i = 0; i < (int) lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	cached = SPI_plan_get_cached_plan(plan);
+	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	AtEOXact_GUC(true, nest_level);
 }

@@ -24,15 +24,6 @@ extern SPIPlanPtr mb_spi_prepare(const char *sql, int nargs, Oid *types);
  */
 extern void mb_spi_execute(SPIPlanPtr plan, Datum *args, bool read_only, int expected);
 
-/*
- * Pin the planner to index nested loops until unpinned.  Set-wise statements
- * join a sorted array to a table; a plan made while the table was tiny would
- * otherwise be a sequential scan that is kept while the table grows, and a
- * hash join would lose the order in which rows are locked.
- */
-extern int	mb_spi_pin_planner(void);
-extern void mb_spi_unpin_planner(int nest_level);
-
 /* An array of a type. */
 extern Datum mb_spi_array(Datum *elements, int count, Oid type);
 

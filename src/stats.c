@@ -32,7 +32,6 @@
 #include "settings.h"
 #include "stats.h"
 
-#define MAX_MESSAGE lengthof(((MbCounts *) 0)->last_error)
 #define NO_PROC PG_UINT32_MAX
 
 typedef struct Slot
@@ -43,11 +42,13 @@ typedef struct Slot
 	slock_t		mutex;			/* protects the rest */
 	int			pid;
 	MbWorkerState state;
+	bool		connecting;		/* true from before the attempt until it
+								 * succeeded */
 	TimestampTz started;
 	MbCounts	counts;
-	char		last_event[MAX_MESSAGE];
+	char		last_event[MB_STATS_TEXT];
 	TimestampTz last_event_at;
-	char		last_error[MAX_MESSAGE];
+	char		last_error[MB_STATS_TEXT];
 	TimestampTz last_error_at;
 } Slot;
 
@@ -91,17 +92,29 @@ mb_stats_database(int slot)
 	return databases[slot];
 }
 
-void
+bool
 mb_stats_attach(int slot)
 {
+	bool		died_connecting;
+
 	my_slot = &slots[slot];
 	SpinLockAcquire(&my_slot->mutex);
+	died_connecting = my_slot->connecting;
 	my_slot->pid = MyProcPid;
 	my_slot->state = MB_WORKER_STARTING;
 	my_slot->started = GetCurrentTimestamp();
 	SpinLockRelease(&my_slot->mutex);
 	pg_atomic_write_u32(&my_slot->procno, MyProcNumber);
 	before_shmem_exit(detach, (Datum) 0);
+	return died_connecting;
+}
+
+void
+mb_stats_set_connecting(bool connecting)
+{
+	SpinLockAcquire(&my_slot->mutex);
+	my_slot->connecting = connecting;
+	SpinLockRelease(&my_slot->mutex);
 }
 
 void
@@ -131,12 +144,12 @@ mb_stats_count(const MbCounts *counts)
 	my_slot->counts.failed += counts->failed;
 	if (counts->last_event[0] != '\0')
 	{
-		strlcpy(my_slot->last_event, counts->last_event, MAX_MESSAGE);
+		strlcpy(my_slot->last_event, counts->last_event, MB_STATS_TEXT);
 		my_slot->last_event_at = now;
 	}
 	if (counts->last_error[0] != '\0')
 	{
-		strlcpy(my_slot->last_error, counts->last_error, MAX_MESSAGE);
+		strlcpy(my_slot->last_error, counts->last_error, MB_STATS_TEXT);
 		my_slot->last_error_at = now;
 	}
 	SpinLockRelease(&my_slot->mutex);
@@ -146,7 +159,7 @@ void
 mb_stats_error(const char *message)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			len = pg_mbcliplen(message, strlen(message), MAX_MESSAGE - 1);
+	int			len = pg_mbcliplen(message, strlen(message), MB_STATS_TEXT - 1);
 
 	SpinLockAcquire(&my_slot->mutex);
 	strlcpy(my_slot->last_error, message, len + 1);
@@ -165,7 +178,7 @@ Datum
 worker_stats(PG_FUNCTION_ARGS)
 {
 	static const char *const states[] = {
-		"stopped", "starting", "disabled", "no extension", "not ready", "idle", "draining"
+		"stopped", "starting", "disabled", "no database", "no extension", "not ready", "idle", "draining"
 	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 

@@ -18,11 +18,15 @@ typedef enum MbWorkerState
 	MB_WORKER_STOPPED,			/* no process */
 	MB_WORKER_STARTING,
 	MB_WORKER_DISABLED,			/* momento_billing.enabled is off */
+	MB_WORKER_NO_DATABASE,
 	MB_WORKER_NO_EXTENSION,		/* not created in this database */
 	MB_WORKER_NOT_READY,		/* the app's table or the plans are missing */
 	MB_WORKER_IDLE,
 	MB_WORKER_DRAINING
 } MbWorkerState;
+
+/* Bytes of a text in shared memory; longer ones are cut. */
+#define MB_STATS_TEXT 256
 
 /* What one batch did. */
 typedef struct MbCounts
@@ -32,8 +36,10 @@ typedef struct MbCounts
 	int64		waiting;
 	int64		dead;
 	int64		failed;			/* attempts that raised an error */
-	char		last_event[256];	/* id of the last one settled, or empty */
-	char		last_error[256];	/* of the last failed attempt, or empty */
+	char		last_event[MB_STATS_TEXT];	/* id of the last one settled, or
+											 * empty */
+	char		last_error[MB_STATS_TEXT];	/* of the last failed attempt, or
+											 * empty */
 } MbCounts;
 
 /* Ask for shared memory and register callbacks; once, from _PG_init. */
@@ -45,9 +51,11 @@ extern const char *mb_stats_database(int slot);
 
 /*
  * The worker's side.  attach publishes this process as the slot's worker
- * until it exits; the rest speaks of the attached slot.
+ * until it exits; the rest speaks of the attached slot.  set_connecting tells
+ * a successor, by attach's result, that its predecessor died connecting.
  */
-extern void mb_stats_attach(int slot);
+extern bool mb_stats_attach(int slot);
+extern void mb_stats_set_connecting(bool connecting);
 extern void mb_stats_set_database(Oid database);
 extern void mb_stats_set_state(MbWorkerState state);
 extern void mb_stats_count(const MbCounts *counts);

@@ -94,7 +94,8 @@ typedef enum PlanId
 } PlanId;
 
 static SPIPlanPtr plans[NUM_PLANS];
-static Oid	plans_relid = InvalidOid;	/* of stripe_subscription, in the plans */
+static Oid	plans_relid = InvalidOid;	/* of stripe_subscription, in the
+										 * plans */
 
 static MbCustomer *read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
 static MbSubscription *fetched_subscriptions(int *count);
@@ -244,12 +245,7 @@ mb_store_subscriptions_of_users(const MbText *users, int nusers, int *count)
 						   1, types);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	{
-		int			nest_level = mb_spi_pin_planner();
-
-		mb_spi_execute(plans[PLAN_SUBSCRIPTIONS_OF_USERS], args, true, SPI_OK_SELECT);
-		mb_spi_unpin_planner(nest_level);
-	}
+	mb_spi_execute(plans[PLAN_SUBSCRIPTIONS_OF_USERS], args, true, SPI_OK_SELECT);
 	result = fetched_subscriptions(count);
 	PopActiveSnapshot();
 	return result;
@@ -494,16 +490,13 @@ update_list(void)
 	return list.data;
 }
 
-/* Execute a plan, prepared at its first use, with the planner pinned. */
+/* Execute a plan, prepared at its first use. */
 static void
 run(PlanId plan, const char *sql, int nargs, Oid *types, Datum *args, int expected)
 {
-	int			nest_level = mb_spi_pin_planner();
-
 	if (plans[plan] == NULL)
 		plans[plan] = mb_spi_prepare(sql, nargs, types);
 	mb_spi_execute(plans[plan], args, false, expected);
-	mb_spi_unpin_planner(nest_level);
 }
 
 static MbTime

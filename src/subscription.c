@@ -154,8 +154,10 @@ apply_state(MbSubscription *subscription, const MbEvent *event, const MbPlans *p
 	news |= set_tier(subscription, event, plans, mark, changed);
 	news |= set_period(subscription, event, mark, changed);
 
-	/* What was paid for has marks of its own: an event that comes too late
-	 * for the state can still be the newest that tells of it (R14). */
+	/*
+	 * What was paid for has marks of its own: an event that comes too late
+	 * for the state can still be the newest that tells of it (R14).
+	 */
 	if (!promise && event->period_start != MB_NO_TIME)
 	{
 		if (is_live(status) && mark_cmp(&time, &subscription->live) > 0)

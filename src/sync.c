@@ -19,6 +19,9 @@
 #include "settings.h"
 #include "spi.h"
 
+static void sync_event(Jsonb *payload, MbApplyEvent *event);
+static bool is_settled(const MbInboxRow *row);
+
 PG_FUNCTION_INFO_V1(sync_subscription_from_event);
 
 /*
@@ -53,23 +56,7 @@ sync_subscription_from_event(PG_FUNCTION_ARGS)
 
 	/* What has no id is no event and cannot be recorded as one. */
 	if (event.event.id.data != NULL)
-	{
-		MbInboxRow	row;
-
-		mb_inbox_store(payload, true, &row);
-		if (mb_text_is(row.status, "processed") || mb_text_is(row.status, "ignored"))
-		{
-			event.outcome = MB_OUTCOME_DUPLICATE;
-			event.reason = MB_NO_TEXT;
-		}
-		else
-		{
-			MbCounts	counts = {0};
-
-			mb_apply_events(&event, 1, true);
-			mb_drain_settle(&row, &event, 1, &counts);
-		}
-	}
+		sync_event(payload, &event);
 
 	results[0] = mb_text(mb_outcome_label(event.outcome));
 	results[1] = event.reason;
@@ -85,4 +72,36 @@ sync_subscription_from_event(PG_FUNCTION_ARGS)
 	SPI_finish();
 	result = heap_form_tuple(desc, values, nulls);
 	return HeapTupleGetDatum(result);
+}
+
+/*
+ * The inbox row is written last, as the worker does, so that the two wait for
+ * each other in one direction only.  Two sessions with the same event meet at
+ * its subscription; the second finds it applied.
+ */
+static void
+sync_event(Jsonb *payload, MbApplyEvent *event)
+{
+	MbInboxRow	row;
+	MbCounts	counts = {0};
+
+	if (!mb_inbox_find(event->event.id, &row) || !is_settled(&row))
+	{
+		mb_apply_events(event, 1, true);
+		mb_inbox_store(payload, &row);
+	}
+	if (is_settled(&row))
+	{
+		event->outcome = MB_OUTCOME_DUPLICATE;
+		event->reason = MB_NO_TEXT;
+	}
+	else
+		mb_drain_settle(&row, event, 1, &counts);
+}
+
+/* A dead event is worth another try, and a pending one is taken over. */
+static bool
+is_settled(const MbInboxRow *row)
+{
+	return mb_text_is(row->status, "processed") || mb_text_is(row->status, "ignored");
 }

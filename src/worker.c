@@ -14,8 +14,12 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
-#include "commands/dbcommands.h"
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -40,9 +44,12 @@
 
 static void pin_settings(void);
 static void wait_until_enabled(void);
+static void wait_for_database(const char *database);
+static bool database_exists(const char *database);
 static bool ready(void);
 static void drain_all(MbDrain *drain);
 static void nap(long timeout);
+static void reload_settings(void);
 static void report(MbWorkerState state, const char *message);
 
 void
@@ -72,15 +79,20 @@ momento_billing_worker_main(Datum slot)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "mb worker", ALLOCSET_DEFAULT_SIZES);
 	MbDrain    *drain;
+	bool		died_connecting;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	mb_stats_attach(DatumGetInt32(slot));
+	died_connecting = mb_stats_attach(DatumGetInt32(slot));
 
 	/* Switched off, it is not even connected: DROP DATABASE works. */
 	wait_until_enabled();
+	if (died_connecting)
+		wait_for_database(mb_stats_database(DatumGetInt32(slot)));
+	mb_stats_set_connecting(true);
 	BackgroundWorkerInitializeConnection(mb_stats_database(DatumGetInt32(slot)), NULL, 0);
+	mb_stats_set_connecting(false);
 	pin_settings();
 	mb_stats_set_database(MyDatabaseId);
 
@@ -89,11 +101,7 @@ momento_billing_worker_main(Datum slot)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		reload_settings();
 		if (!mb_enabled)
 		{
 			/* a process cannot leave its database: a successor rests */
@@ -146,12 +154,50 @@ wait_until_enabled(void)
 		mb_stats_set_state(MB_WORKER_DISABLED);
 		nap(-1);
 		ResetLatch(MyLatch);
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		reload_settings();
 	}
+}
+
+/*
+ * After a failed connection: wait on the shared catalogs alone until the
+ * database exists.  A process cannot connect twice, so it ends then, and its
+ * successor connects.
+ */
+static void
+wait_for_database(const char *database)
+{
+	mb_stats_set_connecting(false);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	for (;;)
+	{
+		if (database_exists(database) || !mb_enabled)
+			proc_exit(1);
+		report(MB_WORKER_NO_DATABASE, "the database does not exist");
+		nap(mb_naptime);
+		ResetLatch(MyLatch);
+		reload_settings();
+	}
+}
+
+/* By a plain scan: without a database there are no other catalogs to ask. */
+static bool
+database_exists(const char *database)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (!found && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		found = strcmp(NameStr(((Form_pg_database) GETSTRUCT(tuple))->datname), database) == 0;
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	return found;
 }
 
 /*
@@ -244,6 +290,15 @@ nap(long timeout)
 	CHECK_FOR_INTERRUPTS();
 }
 
+static void
+reload_settings(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+}
+
 /* Publish the state; log it when it changes from or to a trouble. */
 static void
 report(MbWorkerState state, const char *message)
@@ -268,6 +323,5 @@ report(MbWorkerState state, const char *message)
 	trouble = MemoryContextStrdup(TopMemoryContext, message);
 	mb_stats_error(message);
 	ereport(LOG,
-			(errmsg("momento_billing worker waits: %s", message),
-			 errdetail("Events are kept in momento_billing.webhook_inbox.")));
+			(errmsg("momento_billing worker waits: %s", message)));
 }
