@@ -102,10 +102,12 @@ typedef struct Binding
 	int			nlabels[MB_NUM_APP_COLUMNS];
 	bool		can_probe;
 	MbProbe		probe;
+	bool		is_table;		/* partitioned or not; else it is only read */
 	bool		can_write;		/* is there a unique index for ON CONFLICT? */
 	SPIPlanPtr	plan_read;
 	SPIPlanPtr	plan_read_all;
 	SPIPlanPtr	plan_lock;
+	SPIPlanPtr	plan_lock_free;
 	SPIPlanPtr	plan_update;
 	SPIPlanPtr	plan_insert;
 	MemoryContextCallback free_plans;
@@ -133,6 +135,8 @@ static MbText label_text(const Binding *b, MbAppColumn column, Datum datum);
 static void become_owner(const Binding *b, Oid *save_user, int *save_context);
 static bool read_by_probe(Binding *b, Relation rel, MbText user_id, MbUserRow *row);
 static bool read_by_spi(Binding *b, MbText user_id, MbUserRow *row);
+static SPIPlanPtr prepare_for_users(const Binding *b, const char *sql);
+static void execute_for_users(const Binding *b, SPIPlanPtr plan, const MbText *users, int nusers);
 static const char *select_list(const Binding *b);
 static MbAppRow *fetched_rows(const Binding *b, int *count);
 static void fetched_row(const Binding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row);
@@ -162,6 +166,12 @@ mb_app_table_check(void)
 {
 	Binding    *b = get_binding();
 
+	if (!b->is_table)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not a table", b->name),
+				 errdetail("It can be read, but nothing can be written to it."),
+				 errhint("Set momento_billing.subscription_table to the app's table.")));
 	if (!b->can_write)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
@@ -212,23 +222,40 @@ MbAppRow *
 mb_app_table_lock(const MbText *users, int nusers, int *count)
 {
 	Binding    *b = get_binding();
-	Oid			user_array = get_array_type(b->type[MB_COL_USER_ID]);
-	Oid			save_user;
-	int			save_context;
-	Datum	   *datums = palloc(nusers * sizeof(Datum));
-	Datum		args[1];
 
-	mb_app_table_check();
-	for (int i = 0; i < nusers; i++)
-		datums[i] = user_datum(b, users[i]);
-	args[0] = mb_spi_array(datums, nusers, b->type[MB_COL_USER_ID]);
 	if (b->plan_lock == NULL)
-		b->plan_lock = mb_spi_prepare(psprintf("SELECT %1$s FROM %2$s WHERE %3$s OPERATOR(pg_catalog.=) ANY ($1) ORDER BY %3$s FOR NO KEY UPDATE",
-											   select_list(b), b->name, b->quoted[MB_COL_USER_ID]), 1, &user_array);
-	become_owner(b, &save_user, &save_context);
-	mb_spi_execute(b->plan_lock, args, false, SPI_OK_SELECT);
-	SetUserIdAndSecContext(save_user, save_context);
+		b->plan_lock = prepare_for_users(b, psprintf("SELECT %1$s FROM %2$s WHERE %3$s OPERATOR(pg_catalog.=) ANY ($1)"
+													 " ORDER BY %3$s FOR NO KEY UPDATE",
+													 select_list(b), b->name, b->quoted[MB_COL_USER_ID]));
+	execute_for_users(b, b->plan_lock, users, nusers);
 	return fetched_rows(b, count);
+}
+
+MbText *
+mb_app_table_lock_free(const MbText *users, int nusers, int *count)
+{
+	Binding    *b = get_binding();
+	MbText	   *result;
+
+	if (b->plan_lock_free == NULL)
+		b->plan_lock_free =
+			prepare_for_users(b, psprintf("WITH free AS MATERIALIZED (SELECT %2$s FROM %1$s"
+										  " WHERE %2$s OPERATOR(pg_catalog.=) ANY ($1)"
+										  " ORDER BY %2$s FOR NO KEY UPDATE SKIP LOCKED)"
+										  " SELECT t.%2$s FROM %1$s AS t"
+										  " LEFT JOIN free AS f ON f.%2$s OPERATOR(pg_catalog.=) t.%2$s"
+										  " WHERE t.%2$s OPERATOR(pg_catalog.=) ANY ($1) AND f.%2$s IS NULL",
+										  b->name, b->quoted[MB_COL_USER_ID]));
+	execute_for_users(b, b->plan_lock_free, users, nusers);
+	*count = (int) SPI_processed;
+	result = palloc(Max(*count, 1) * sizeof(MbText));
+	for (int i = 0; i < *count; i++)
+	{
+		bool		isnull;
+
+		result[i] = user_text(b, SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	return result;
 }
 
 bool
@@ -317,7 +344,8 @@ bind(void)
 		fmgr_info_cxt(function, &new->user_out, context);
 	}
 
-	if (rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	new->is_table = rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	if (new->is_table)
 		new->can_write = mb_probe_init(&new->probe, rel, &new->attnum[MB_COL_USER_ID], 1, true);
 	new->can_probe = new->can_write && rel->rd_rel->relkind == RELKIND_RELATION;
 
@@ -445,7 +473,7 @@ static void
 free_plans(void *arg)
 {
 	Binding    *b = arg;
-	SPIPlanPtr	plans[] = {b->plan_read, b->plan_read_all, b->plan_lock, b->plan_update, b->plan_insert};
+	SPIPlanPtr	plans[] = {b->plan_read, b->plan_read_all, b->plan_lock, b->plan_lock_free, b->plan_update, b->plan_insert};
 
 	for (int i = 0; i < (int) lengthof(plans); i++)
 		if (plans[i] != NULL)
@@ -592,6 +620,32 @@ read_by_spi(Binding *b, MbText user_id, MbUserRow *row)
 	}
 	SPI_finish();
 	return found;
+}
+
+/* A statement whose parameter is an array of users. */
+static SPIPlanPtr
+prepare_for_users(const Binding *b, const char *sql)
+{
+	Oid			user_array = get_array_type(b->type[MB_COL_USER_ID]);
+
+	return mb_spi_prepare(sql, 1, &user_array);
+}
+
+/* As the owner. */
+static void
+execute_for_users(const Binding *b, SPIPlanPtr plan, const MbText *users, int nusers)
+{
+	Oid			save_user;
+	int			save_context;
+	Datum	   *datums = palloc(Max(nusers, 1) * sizeof(Datum));
+	Datum		args[1];
+
+	for (int i = 0; i < nusers; i++)
+		datums[i] = user_datum(b, users[i]);
+	args[0] = mb_spi_array(datums, nusers, b->type[MB_COL_USER_ID]);
+	become_owner(b, &save_user, &save_context);
+	mb_spi_execute(plan, args, false, SPI_OK_SELECT);
+	SetUserIdAndSecContext(save_user, save_context);
 }
 
 /* The columns from MB_COL_USER_ID to MB_COL_CANCEL_AT_PERIOD_END, raw. */

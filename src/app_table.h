@@ -82,6 +82,12 @@ extern MbAppRow *mb_app_table_read_all(int *count);
 extern MbAppRow *mb_app_table_lock(const MbText *users, int nusers, int *count);
 
 /*
+ * Lock those of the rows that are free, without waiting; returns the users
+ * whose rows somebody else has locked.  Needs an SPI connection.
+ */
+extern MbText *mb_app_table_lock_free(const MbText *users, int nusers, int *count);
+
+/*
  * Update (exists) or insert (not exists) rows, as the table's owner, in a
  * security-restricted operation: a trigger that the app's owner puts on the
  * table must never run with our rights.  Returns false if a row to insert was

@@ -77,6 +77,7 @@ typedef struct Batch
 } Batch;
 
 static void collect(Batch *batch);
+static bool is_wanted(const MbApplyEvent *event);
 static void decide_links(Batch *batch);
 static bool offer_link(Batch *batch, MbApplyEvent *event, bool references_refused);
 static void lock_customers(Batch *batch);
@@ -158,7 +159,7 @@ collect(Batch *batch)
 		event->subscription = event->customer = -1;
 		event->outcome = MB_OUTCOME_IGNORED;
 		event->reason = mb_text(event->event.reason);
-		if (event->event.kind != MB_EVENT_IGNORED)
+		if (is_wanted(event))
 			ids[n++] = event->event.subscription_id;
 	}
 	n = sort_unique(ids, n);
@@ -172,7 +173,7 @@ collect(Batch *batch)
 
 	n = 0;
 	for (int i = 0; i < batch->nevents; i++)
-		if (batch->events[i].event.kind != MB_EVENT_IGNORED && batch->events[i].event.customer_id.data != NULL)
+		if (is_wanted(&batch->events[i]) && batch->events[i].event.customer_id.data != NULL)
 			ids[n++] = batch->events[i].event.customer_id;
 	n = sort_unique(ids, n);
 	batch->ncustomers = n;
@@ -187,7 +188,7 @@ collect(Batch *batch)
 	{
 		MbApplyEvent *event = &batch->events[i];
 
-		if (event->event.kind == MB_EVENT_IGNORED)
+		if (!is_wanted(event))
 			continue;
 		event->reason = MB_NO_TEXT;
 		event->subscription = find_subscription(batch, event->event.subscription_id);
@@ -196,6 +197,12 @@ collect(Batch *batch)
 		event->customer = find_customer(batch, event->event.customer_id);
 		batch->subscriptions[event->subscription].customer = event->customer;
 	}
+}
+
+static bool
+is_wanted(const MbApplyEvent *event)
+{
+	return event->event.kind != MB_EVENT_IGNORED && !event->busy;
 }
 
 /*
@@ -231,7 +238,7 @@ decide_links(Batch *batch)
 	references_refused = palloc0(batch->nevents * sizeof(bool));
 	n = 0;
 	for (int i = 0; i < batch->nevents; i++)
-		if (batch->events[i].event.client_reference_id.data != NULL)
+		if (batch->events[i].customer >= 0 && batch->events[i].event.client_reference_id.data != NULL)
 			ids[n++] = mb_app_table_canonical_user(batch->events[i].event.client_reference_id);
 	if (n > 0)
 	{
@@ -240,7 +247,8 @@ decide_links(Batch *batch)
 
 		for (int i = 0; i < batch->nevents; i++)
 			for (int j = 0; j < nothers; j++)
-				references_refused[i] |= batch->events[i].event.client_reference_id.data != NULL &&
+				references_refused[i] |= batch->events[i].customer >= 0 &&
+					batch->events[i].event.client_reference_id.data != NULL &&
 					mb_text_eq(others[j].user_id, mb_app_table_canonical_user(batch->events[i].event.client_reference_id)) &&
 					!mb_text_eq(others[j].customer_id, batch->events[i].event.customer_id);
 	}
@@ -296,7 +304,7 @@ offer_link(Batch *batch, MbApplyEvent *event, bool references_refused)
 				customer->bound = true;
 				/* FALLTHROUGH */
 			case MB_LINK_REFRESHED:
-				customer->changed = changed = true;
+				customer->changed = event->linked = changed = true;
 				break;
 			case MB_LINK_CONFLICT:
 				event->conflict = true;
@@ -324,7 +332,7 @@ lock_customers(Batch *batch)
 		batch->customers[find_customer(batch, locked[i].customer_id)].customer = locked[i];
 	for (int i = 0; i < batch->nevents; i++)
 		if (batch->events[i].customer >= 0 && batch->customers[batch->events[i].customer].lock)
-			batch->events[i].conflict = false;
+			batch->events[i].conflict = batch->events[i].linked = false;
 }
 
 /* Step 3: also the other subscriptions of customers whose user changes. */
@@ -388,8 +396,7 @@ decide_states(Batch *batch)
 		subscription = &batch->subscriptions[event->subscription];
 		event->outcome = mb_subscription_apply(&subscription->subscription, &event->event,
 											   &batch->catalog->plans, &subscription->changed);
-		if (event->event.kind == MB_EVENT_CHECKOUT && event->outcome == MB_OUTCOME_UNCHANGED &&
-			event->customer >= 0 && batch->customers[event->customer].changed)
+		if (event->linked && event->outcome == MB_OUTCOME_UNCHANGED)
 			event->outcome = MB_OUTCOME_APPLIED;
 		if (event->event.kind == MB_EVENT_SUBSCRIPTION &&
 			event->event.tier == MB_NO_TIER && event->event.price_id.data != NULL)
@@ -699,8 +706,14 @@ finish(Batch *batch)
 			continue;
 		}
 		user = find_text(batch->users, batch->nusers, event->user_id);
-		if (user >= 0 && batch->rows != NULL && batch->rows[user].exists)
+		if (user < 0 || batch->rows == NULL)
+			continue;
+		if (batch->rows[user].exists)
 			event->row = &batch->rows[user].row;
+
+		/* an earlier attempt of this event was applied, all but the row */
+		if (event->outcome == MB_OUTCOME_DUPLICATE)
+			event->outcome = batch->row_changed[user] ? MB_OUTCOME_APPLIED : MB_OUTCOME_UNCHANGED;
 	}
 }
 

@@ -18,6 +18,7 @@ typedef struct MbApplyEvent
 	MbOutcome	outcome;
 	MbText		reason;			/* no text: nothing to say */
 	bool		conflict;		/* of links: for a person to settle */
+	bool		busy;			/* set by mb_busy_find(): left out */
 	MbText		user_id;
 	MbText		waiting_for;	/* MB_OUTCOME_WAITING: the customer */
 	MbText		error;			/* MB_OUTCOME_WAITING: the app's table refused */
@@ -26,11 +27,13 @@ typedef struct MbApplyEvent
 	/* private to apply.c */
 	int			subscription;
 	int			customer;
+	bool		linked;			/* its link changed its customer */
 } MbApplyEvent;
 
 /*
  * Apply events in the current transaction.  Needs an SPI connection, whose
- * memory the results live in; "events" are read already.  The outcomes do not
+ * memory the results live in; "events" are read already, busy ones are left
+ * out.  The outcomes do not
  * depend on how events are cut into batches, nor on their order.
  *
  * With "guarded", the app's table is written in a subtransaction, and an

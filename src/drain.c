@@ -40,6 +40,7 @@
 #include "utils/timestamp.h"
 
 #include "app_table.h"
+#include "busy.h"
 #include "catalog.h"
 #include "compat.h"
 #include "drain.h"
@@ -73,6 +74,7 @@ struct MbDrain
 	bool		positioned;
 	int64		cursor;
 	List	   *gaps;			/* of GapSet, oldest first */
+	bool		careful;		/* somebody's locks were in the way lately */
 };
 
 /* What one look at the inbox found. */
@@ -542,7 +544,11 @@ advance(MbDrain *drain, Found *found)
 	MemoryContextSwitchTo(old_context);
 }
 
-/* Settle these events, whatever it takes. */
+/*
+ * Settle these events, whatever it takes.  When a lock is in the way, try
+ * again without those events that it concerns; any other failure is narrowed
+ * down by halves.
+ */
 static void
 process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts)
 {
@@ -553,6 +559,12 @@ process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts)
 
 		CHECK_FOR_INTERRUPTS();
 		done = process_once(drain, ids, nids, counts, &error);
+		if (error != NULL && mb_apply_is_conflict(error->sqlerrcode) && !drain->careful)
+		{
+			drain->careful = true;
+			error = NULL;
+			done = process_once(drain, ids, nids, counts, &error);
+		}
 		if (error != NULL && nids > 1)
 		{
 			done = nids / 2;
@@ -588,6 +600,9 @@ process_once(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts, Error
 		{
 			done = load(ids, nids, &rows, &events, &nevents);
 
+			if (drain->careful)
+				drain->careful = mb_busy_find(events, nevents) > 0;
+
 			/* a single event may wait for the app's table to take it */
 			mb_apply_events(events, nevents, nids == 1);
 			mb_drain_settle(rows, events, nevents, &batch_counts);
@@ -605,6 +620,7 @@ process_once(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts, Error
 	PG_CATCH();
 	{
 		*error = rollback(drain, &transaction);
+		done = nids;
 	}
 	PG_END_TRY();
 	return done;
@@ -623,7 +639,7 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 	int64		last = ids[nids - 1];
 
 	run(PLAN_LOAD,
-		"SELECT id, event_id, received_at, attempts, payload FROM momento_billing.webhook_inbox"
+		"SELECT id, event_id, received_at, attempts, payload, status, waiting_for FROM momento_billing.webhook_inbox"
 		" WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY id",
 		1, types, args, SPI_OK_SELECT);
 	table = SPI_tuptable;
@@ -647,6 +663,8 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		}
 		row->id = DatumGetInt64(SPI_getbinval(tuple, table->tupdesc, 1, &isnull));
 		row->event_id = mb_spi_get_text(tuple, table->tupdesc, 2);
+		row->status = mb_spi_get_text(tuple, table->tupdesc, 6);
+		row->waiting_for = mb_spi_get_text(tuple, table->tupdesc, 7);
 		row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
 		row->attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 4, &isnull));
 		mb_event_read(mb_json_from_jsonb(DatumGetJsonbP(payload)), catalog, mb_livemode, &(*events)[n].event);
@@ -732,6 +750,15 @@ settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts)
 		.error = event->error,
 		.attempts = row->attempts,
 	};
+
+	/* Put off as it is; the lock is nobody's failure. */
+	if (event->busy)
+	{
+		settlement.status = row->status;
+		settlement.waiting_for = row->waiting_for;
+		settlement.next_attempt_at = retry_at(row->attempts);
+		return settlement;
+	}
 
 	switch (event->outcome)
 	{

@@ -179,28 +179,30 @@ read_object(MbJson document, MbJson object, const MbPlans *plans, MbEvent *event
 		const char *type;
 		MbEventKind kind;
 		MbEventOrder order;
+		const char *reason;		/* MB_EVENT_IGNORED */
 	}			types[] =
 	{
-		{"customer.subscription.created", MB_EVENT_SUBSCRIPTION, MB_ORDER_CREATED},
-		{"customer.subscription.updated", MB_EVENT_SUBSCRIPTION, MB_ORDER_UPDATED},
-		{"customer.subscription.deleted", MB_EVENT_SUBSCRIPTION, MB_ORDER_DELETED},
-		{"checkout.session.completed", MB_EVENT_CHECKOUT, MB_ORDER_CREATED},
-		{"invoice.payment_failed", MB_EVENT_PAYMENT_FAILED, MB_ORDER_CREATED},
+		{"customer.subscription.created", MB_EVENT_SUBSCRIPTION, MB_ORDER_CREATED, NULL},
+		{"customer.subscription.updated", MB_EVENT_SUBSCRIPTION, MB_ORDER_UPDATED, NULL},
+		{"customer.subscription.deleted", MB_EVENT_SUBSCRIPTION, MB_ORDER_DELETED, NULL},
+		{"checkout.session.completed", MB_EVENT_CHECKOUT, MB_ORDER_CREATED, NULL},
+		{"invoice.payment_failed", MB_EVENT_PAYMENT_FAILED, MB_ORDER_CREATED, NULL},
+		/* R32: they repeat what the subscription's own event says */
+		{"invoice.paid", MB_EVENT_IGNORED, MB_ORDER_CREATED, "redundant"},
+		{"invoice.payment_succeeded", MB_EVENT_IGNORED, MB_ORDER_CREATED, "redundant"},
 	};
 
+	event->reason = "unhandled_type";
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 	{
 		if (!mb_text_is(event->type, types[i].type))
 			continue;
 		event->kind = types[i].kind;
 		event->order = types[i].order;
+		event->reason = types[i].reason;
 	}
-
-	if (event->kind == MB_EVENT_IGNORED)
-	{
-		event->reason = "unhandled_type";
+	if (event->reason != NULL)
 		return;
-	}
 	if (object.type != MB_JSON_OBJECT || read_id(object).data == NULL)
 	{
 		event->reason = "no_object";

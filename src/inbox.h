@@ -18,6 +18,7 @@ typedef struct MbInboxRow
 	MbText		event_id;		/* in the SPI connection's memory */
 	MbText		event_type;
 	MbText		status;
+	MbText		waiting_for;	/* read by a drain only */
 	TimestampTz received_at;
 	int			attempts;		/* failed ones */
 	bool		inserted;		/* or was it there before? */

@@ -110,13 +110,14 @@ mb_text_copy(MbText text)
  * loops.  Set-wise statements join a sorted array to a table; a plan made
  * while the table was tiny would otherwise be a sequential scan that is kept
  * while the table grows, and a hash join would lose the order in which rows
- * are locked.  The settings are back before the plan is executed, so that the
+ * are locked.  Nor is a short statement worth compiling, whatever the guessed
+ * size of an array makes it cost.  The settings are back before the plan is executed, so that the
  * triggers of the app's table do not see them.
  */
 static void
 make_plan(SPIPlanPtr plan)
 {
-	static const char *const off[] = {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"};
+	static const char *const off[] = {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit"};
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	CachedPlan *cached;
 	int			nest_level;

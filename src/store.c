@@ -86,6 +86,8 @@ typedef enum PlanId
 	PLAN_SUBSCRIPTIONS_OF_USERS,
 	PLAN_INSERT_SUBSCRIPTIONS,
 	PLAN_UPDATE_SUBSCRIPTIONS,
+	PLAN_LOCK_FREE_CUSTOMERS,
+	PLAN_LOCK_FREE_SUBSCRIPTIONS,
 	PLAN_READ_OTHER_ACCESS,
 	PLAN_DELETE_OTHER_ACCESS,
 	PLAN_INSERT_OTHER_ACCESS,
@@ -98,6 +100,7 @@ static Oid	plans_relid = InvalidOid;	/* of stripe_subscription, in the
 										 * plans */
 
 static MbCustomer *read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
+static MbLocked *lock_free(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
 static MbSubscription *fetched_subscriptions(int *count);
 static void save_subscriptions(PlanId plan, const MbSubscription *const *subscriptions, int count);
 static Datum subscriptions_array(const MbSubscription *const *subscriptions, int count);
@@ -274,6 +277,30 @@ mb_store_update_subscriptions(const MbSubscription *const *subscriptions, int co
 		elog(ERROR, "updated " UINT64_FORMAT " subscriptions instead of %d", SPI_processed, count);
 }
 
+MbLocked *
+mb_store_lock_free_customers(const MbText *ids, int nids, int *count)
+{
+	return lock_free(PLAN_LOCK_FREE_CUSTOMERS,
+					 "WITH free AS MATERIALIZED (SELECT customer_id FROM momento_billing.stripe_customer"
+					 " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY customer_id FOR NO KEY UPDATE SKIP LOCKED)"
+					 " SELECT c.customer_id, c.user_id, f.customer_id IS NULL FROM momento_billing.stripe_customer AS c"
+					 " LEFT JOIN free AS f ON f.customer_id OPERATOR(pg_catalog.=) c.customer_id"
+					 " WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($1)",
+					 ids, nids, count);
+}
+
+MbLocked *
+mb_store_lock_free_subscriptions(const MbText *ids, int nids, int *count)
+{
+	return lock_free(PLAN_LOCK_FREE_SUBSCRIPTIONS,
+					 "WITH free AS MATERIALIZED (SELECT subscription_id FROM momento_billing.stripe_subscription"
+					 " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY subscription_id FOR NO KEY UPDATE SKIP LOCKED)"
+					 " SELECT s.subscription_id, s.user_id, f.subscription_id IS NULL FROM momento_billing.stripe_subscription AS s"
+					 " LEFT JOIN free AS f ON f.subscription_id OPERATOR(pg_catalog.=) s.subscription_id"
+					 " WHERE s.subscription_id OPERATOR(pg_catalog.=) ANY ($1)",
+					 ids, nids, count);
+}
+
 MbOtherAccess *
 mb_store_other_access(const MbText *users, int nusers, int *count)
 {
@@ -368,6 +395,29 @@ read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int *c
 			.source = mb_link_source_from_label(mb_spi_get_text(tuple, desc, 3)),
 			.created = get_time(tuple, desc, 4),
 		};
+	}
+	return result;
+}
+
+static MbLocked *
+lock_free(PlanId plan, const char *sql, const MbText *ids, int nids, int *count)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(ids, nids)};
+	MbLocked   *result;
+
+	run(plan, sql, 1, types, args, SPI_OK_SELECT);
+	*count = (int) SPI_processed;
+	result = palloc(Max(*count, 1) * sizeof(MbLocked));
+	for (int i = 0; i < *count; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+
+		result[i].id = mb_spi_get_text(tuple, desc, 1);
+		result[i].user_id = mb_spi_get_text(tuple, desc, 2);
+		result[i].busy = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
 	}
 	return result;
 }

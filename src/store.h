@@ -64,6 +64,18 @@ extern MbSubscription *mb_store_subscriptions_of_users(const MbText *users, int 
 extern void mb_store_insert_subscriptions(const MbSubscription *const *subscriptions, int count);
 extern void mb_store_update_subscriptions(const MbSubscription *const *subscriptions, int count);
 
+/* A row, whose it is, and whether somebody else has locked it. */
+typedef struct MbLocked
+{
+	MbText		id;
+	MbText		user_id;
+	bool		busy;
+} MbLocked;
+
+/* Lock those of these rows that are free, without waiting, and tell which. */
+extern MbLocked *mb_store_lock_free_customers(const MbText *ids, int nids, int *count);
+extern MbLocked *mb_store_lock_free_subscriptions(const MbText *ids, int nids, int *count);
+
 /* The other entitlements of these users, sorted by user, source and ref. */
 extern MbOtherAccess *mb_store_other_access(const MbText *users, int nusers, int *count);
 
