@@ -93,9 +93,11 @@ COMMENT ON COLUMN momento_billing.webhook_inbox.waiting_for IS 'the Stripe custo
 
 CREATE TABLE momento_billing.drain_state (
 	one bool PRIMARY KEY DEFAULT true CHECK (one),
-	low_water bigint NOT NULL
+	low_water bigint NOT NULL,
+	incarnation uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
 );
 COMMENT ON TABLE momento_billing.drain_state IS 'where draining begins after a restart: every inbox id up to low_water has been seen; its row lock makes one drainer at a time';
+COMMENT ON COLUMN momento_billing.drain_state.incarnation IS 'tells a worker that the inbox is not the one it knew: truncated, or made anew';
 
 ------------------------------------------------------------------------------
 -- Stripe's side, as we know it

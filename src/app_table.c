@@ -306,6 +306,7 @@ open_table(Relation *rel)
 static Binding *
 get_binding(void)
 {
+	AcceptInvalidationMessages();
 	while (!valid)
 		bind();
 	return binding;

@@ -25,11 +25,8 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "app_table.h"
@@ -38,9 +35,7 @@
 #include "settings.h"
 #include "spi.h"
 #include "store.h"
-
-/* How often rows that appear between our look and our insert are taken anew. */
-#define MAX_INSERT_ROUNDS 10
+#include "subtransaction.h"
 
 typedef struct Customer
 {
@@ -86,7 +81,7 @@ static void decide_states(Batch *batch);
 static void write_ours(Batch *batch);
 static void collect_users(Batch *batch);
 static void derive_guarded(Batch *batch);
-static void derive(Batch *batch);
+static void derive(void *arg);
 static void derive_user(Batch *batch, int user, const MbSubscription *const *subscriptions, int n,
 						MbTime now, MbOtherAccess *access, int *naccess);
 static void write_other_access(Batch *batch, const MbOtherAccess *access, int naccess);
@@ -486,54 +481,30 @@ collect_users(Batch *batch)
 static void
 derive_guarded(Batch *batch)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = mb_subtransaction_run(derive, batch);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		derive(batch);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-		int			category;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-		if (mb_apply_is_conflict(error->sqlerrcode) ||
-			category == ERRCODE_OPERATOR_INTERVENTION ||
-			category == ERRCODE_INSUFFICIENT_RESOURCES ||
-			category == ERRCODE_SYSTEM_ERROR ||
-			category == ERRCODE_INTERNAL_ERROR)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		batch->error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
-		batch->rows = NULL;
-	}
-	PG_END_TRY();
+	if (error == NULL)
+		return;
+	if (mb_apply_is_conflict(error->sqlerrcode) || mb_error_is_fatal(error))
+		ReThrowError(error);
+	batch->error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
+	batch->rows = NULL;
 }
 
 /* Step 6. */
 static void
-derive(Batch *batch)
+derive(void *arg)
 {
+	Batch	   *batch = arg;
 	MbTime		now = GetCurrentTimestamp();
+	bool	   *tried = palloc0(batch->nusers * sizeof(bool));
 
 	/*
 	 * A row that did not exist when the rows were locked may have been
 	 * inserted by another applier since: then what we derived may miss that
 	 * one's subscription, so look again.
 	 */
-	for (int round = 0; round < MAX_INSERT_ROUNDS; round++)
+	for (;;)
 	{
 		int			nlocked;
 		MbAppRow   *locked = mb_app_table_lock(batch->users, batch->nusers, &nlocked);
@@ -566,9 +537,16 @@ derive(Batch *batch)
 			while (s < nsubscriptions && mb_text_eq(sorted[s]->user_id, batch->users[user]))
 				s++;
 			derive_user(batch, user, sorted + first, s - first, now, access, &naccess);
-			if (batch->row_changed[user])
-				writes[nwrites++] = batch->rows[user];
-			batch->rows[user].exists |= batch->row_changed[user];
+			if (!batch->row_changed[user])
+				continue;
+			if (!batch->rows[user].exists && tried[user])
+				ereport(ERROR,
+						(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+						 errmsg("could not insert into table %s", mb_subscription_table),
+						 errhint("A trigger or rule on the table suppresses inserts.")));
+			tried[user] = !batch->rows[user].exists;
+			writes[nwrites++] = batch->rows[user];
+			batch->rows[user].exists = true;
 		}
 		if (mb_app_table_write(writes, nwrites))
 		{
@@ -576,10 +554,6 @@ derive(Batch *batch)
 			return;
 		}
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not insert into table %s", mb_subscription_table),
-			 errdetail("The rows are inserted concurrently, or a trigger suppresses inserts.")));
 }
 
 /* One user's row and other entitlements from all of the user's subscriptions. */

@@ -101,6 +101,8 @@ mb_catalog_init(void)
 const MbCatalog *
 mb_catalog_get(void)
 {
+	/* a transaction that has its locks already would hear of nothing */
+	AcceptInvalidationMessages();
 	while (!valid)
 		load();
 	if (catalog->plans.default_tier == MB_NO_TIER)

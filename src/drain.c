@@ -35,9 +35,9 @@
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "app_table.h"
 #include "busy.h"
@@ -47,6 +47,7 @@
 #include "json_jsonb.h"
 #include "settings.h"
 #include "spi.h"
+#include "subtransaction.h"
 
 /* Payloads held in memory at once; a batch is cut before it exceeds this. */
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)
@@ -71,8 +72,9 @@ struct MbDrain
 	bool		own_transactions;
 	MemoryContext context;
 	MemoryContext batch_context;
-	bool		positioned;
-	int64		cursor;
+	pg_uuid_t	incarnation;	/* of drain_state, as last seen */
+	int64		stored;			/* low_water, as last seen or stored */
+	int64		cursor;			/* every id up to it is settled or a gap */
 	List	   *gaps;			/* of GapSet, oldest first */
 	bool		careful;		/* somebody's locks were in the way lately */
 };
@@ -80,6 +82,8 @@ struct MbDrain
 /* What one look at the inbox found. */
 typedef struct Found
 {
+	int			limit;
+	bool		locked;			/* false: another drainer is at it */
 	int64	   *due;			/* sorted, each once */
 	int			ndue;
 	int			nseen;
@@ -101,11 +105,31 @@ typedef struct Settlement
 	int			attempts;
 } Settlement;
 
-typedef struct Transaction
+/* What transact() runs. */
+typedef struct Step
 {
-	MemoryContext context;
-	ResourceOwner owner;
-} Transaction;
+	MbDrain    *drain;
+	void		(*step) (MbDrain *drain, void *arg);
+	void	   *arg;
+} Step;
+
+/* Events to be applied in one transaction. */
+typedef struct Part
+{
+	const int64 *ids;
+	int			nids;
+	int			done;			/* how many of them were taken */
+	bool		locked;			/* false: another drainer is at it */
+	bool		busy;			/* were some of them put off? */
+	MbCounts	counts;
+} Part;
+
+typedef struct Failure
+{
+	int64		id;
+	const ErrorData *error;
+	MbCounts   *counts;
+} Failure;
 
 typedef enum PlanId
 {
@@ -125,23 +149,24 @@ typedef enum PlanId
 
 static SPIPlanPtr plans[NUM_PLANS];
 
-static void begin(MbDrain *drain, Transaction *transaction);
-static void commit(MbDrain *drain, Transaction *transaction);
-static ErrorData *rollback(MbDrain *drain, Transaction *transaction);
-static bool look(MbDrain *drain, int limit, Found *found);
+static ErrorData *transact(MbDrain *drain, void (*step) (MbDrain *drain, void *arg), void *arg);
+static void run_step(void *arg);
+static void look(MbDrain *drain, void *arg);
 static bool lock_state(MbDrain *drain);
 static int64 low_water(const MbDrain *drain);
 static void look_at_gaps(MbDrain *drain, Found *found);
-static void look_at_due(int limit, Found *found);
-static void look_at_new(MbDrain *drain, int limit, Found *found);
+static void look_at_due(Found *found);
+static void look_at_new(MbDrain *drain, Found *found);
 static GapSet *make_gaps(MbDrain *drain, const Range *ranges, int nranges);
 static void add_gaps(MbDrain *drain, GapSet *gaps);
 static void add_due(Found *found, int64 id);
 static void advance(MbDrain *drain, Found *found);
-static void process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
-static int	process_once(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts, ErrorData **error);
+static bool process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
+static void process_part(MbDrain *drain, void *arg);
 static int	load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *nevents);
 static void fail(MbDrain *drain, int64 id, const ErrorData *error, MbCounts *counts);
+static void record_failure(MbDrain *drain, void *arg);
+static void add_counts(MbCounts *counts, const MbCounts *more);
 static Settlement settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts);
 static void write_settlements(const Settlement *settlements, int count);
 static void copy_error(MbCounts *counts, MbText error);
@@ -173,6 +198,9 @@ drain_inbox(PG_FUNCTION_ARGS)
 				 errmsg("max_events must not be negative")));
 	mb_catalog_get();
 	mb_app_table_check();
+
+	/* The worker keeps away meanwhile, and there may be more than max_events. */
+	mb_stats_wake_at_end();
 	drain = mb_drain_create(false);
 	while (total < max_events &&
 		   (n = mb_drain_batch(drain, Min(mb_batch_size, max_events - total), &counts)) > 0)
@@ -197,22 +225,22 @@ int
 mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(drain->batch_context);
-	Found		found = {.context = drain->batch_context};
-	Transaction transaction;
-	bool		locked;
+	Found		found = {.context = drain->batch_context,.limit = limit};
+	ErrorData  *error = transact(drain, look, &found);
+	int			nseen = 0;
 
-	begin(drain, &transaction);
-	locked = look(drain, limit, &found);
-	commit(drain, &transaction);
+	if (error != NULL)
+		ReThrowError(error);
 
-	if (locked)
+	/* Without the lock at either moment nothing was settled: do not move on. */
+	if (found.locked && process(drain, found.due, found.ndue, counts))
 	{
-		process(drain, found.due, found.ndue, counts);
 		advance(drain, &found);
+		nseen = found.nseen;
 	}
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(drain->batch_context);
-	return found.nseen;
+	return nseen;
 }
 
 void
@@ -228,130 +256,137 @@ mb_drain_settle(const MbInboxRow *rows, const MbApplyEvent *events, int nevents,
 				 rows[nevents - 1].event_id.len, rows[nevents - 1].event_id.data);
 }
 
-static void
-begin(MbDrain *drain, Transaction *transaction)
-{
-	transaction->context = CurrentMemoryContext;
-	transaction->owner = CurrentResourceOwner;
-	if (drain->own_transactions)
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-	}
-	else
-		BeginInternalSubTransaction(NULL);
-	/* payloads are fetched out of line under it */
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-}
-
-static void
-commit(MbDrain *drain, Transaction *transaction)
-{
-	SPI_finish();
-	PopActiveSnapshot();
-	if (drain->own_transactions)
-	{
-		CommitTransactionCommand();
-		pgstat_report_stat(false);
-	}
-	else
-	{
-		ReleaseCurrentSubTransaction();
-		CurrentResourceOwner = transaction->owner;
-	}
-	MemoryContextSwitchTo(transaction->context);
-}
-
-/* From a PG_CATCH: end the transaction and return the error. */
+/*
+ * Run a step in a transaction of its own, or in a subtransaction, with an SPI
+ * connection.  Returns the error that rolled it back, in the current context,
+ * or NULL.
+ */
 static ErrorData *
-rollback(MbDrain *drain, Transaction *transaction)
+transact(MbDrain *drain, void (*step) (MbDrain *drain, void *arg), void *arg)
 {
-	ErrorData  *error;
+	MemoryContext context = CurrentMemoryContext;
+	Step		full = {drain, step, arg};
+	ErrorData  *volatile error = NULL;
 
-	MemoryContextSwitchTo(transaction->context);
-	error = CopyErrorData();
-	FlushErrorState();
-	if (drain->own_transactions)
-		AbortOutOfAnyTransaction();
-	else
+	if (!drain->own_transactions)
+		return mb_subtransaction_run(run_step, &full);
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PG_TRY();
 	{
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = transaction->owner;
+		run_step(&full);
+		CommitTransactionCommand();
 	}
-	MemoryContextSwitchTo(transaction->context);
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	pgstat_report_stat(false);
 	return error;
 }
 
-/* What is due?  False if another drainer is at it. */
-static bool
-look(MbDrain *drain, int limit, Found *found)
+static void
+run_step(void *arg)
 {
-	int64		stored;
+	Step	   *step = arg;
+
+	/* payloads are fetched out of line under this snapshot */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	step->step(step->drain, step->arg);
+	SPI_finish();
+	PopActiveSnapshot();
+}
+
+/* Step: what is due? */
+static void
+look(MbDrain *drain, void *arg)
+{
+	Found	   *found = arg;
 	int64		water;
+	int			n = 0;
 
-	if (!lock_state(drain))
-		return false;
-	stored = get_int64(0, 1);
-	if (!drain->positioned || stored > drain->cursor)
-		drain->cursor = stored;
-	drain->positioned = true;
+	found->locked = lock_state(drain);
+	if (!found->locked)
+		return;
 	found->cursor = drain->cursor;
-
 	water = low_water(drain);
-	if (water > stored && !IsolationUsesXactSnapshot())
+	if (water > drain->stored && !IsolationUsesXactSnapshot())
 	{
 		Oid			types[] = {INT8OID};
 		Datum		args[] = {Int64GetDatum(water)};
 
 		run(PLAN_SAVE_STATE, "UPDATE momento_billing.drain_state SET low_water = $1", 1, types, args, SPI_OK_UPDATE);
+		drain->stored = water;
 	}
 
 	look_at_gaps(drain, found);
-	look_at_due(limit, found);
-	look_at_new(drain, limit, found);
+	look_at_due(found);
+	look_at_new(drain, found);
 
-	if (found->ndue > 0)
-	{
-		int			n = 0;
-
-		qsort(found->due, found->ndue, sizeof(int64), id_cmp);
-		for (int i = 0; i < found->ndue; i++)
-			if (n == 0 || found->due[n - 1] != found->due[i])
-				found->due[n++] = found->due[i];
-		found->ndue = n;
-	}
-	return true;
+	qsort(found->due, found->ndue, sizeof(int64), id_cmp);
+	for (int i = 0; i < found->ndue; i++)
+		if (n == 0 || found->due[n - 1] != found->due[i])
+			found->due[n++] = found->due[i];
+	found->ndue = n;
 }
 
 /*
- * Lock the state's row, which makes one drainer at a time; it is in the
- * result.  The worker does not wait for a client that drains, which may sit
- * in its transaction: it naps instead.
+ * Lock the state's row, which makes one drainer at a time, and take the
+ * position from it.  The worker does not wait for a client that drains, which
+ * may sit in its transaction: it naps instead, and returns false.
  */
 static bool
 lock_state(MbDrain *drain)
 {
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	bool		isnull;
+	int64		stored;
+	pg_uuid_t  *incarnation;
+
 	for (;;)
 	{
 		if (drain->own_transactions)
-			run(PLAN_TRY_LOCK_STATE, "SELECT low_water FROM momento_billing.drain_state FOR UPDATE SKIP LOCKED",
+			run(PLAN_TRY_LOCK_STATE, "SELECT low_water, incarnation FROM momento_billing.drain_state FOR UPDATE SKIP LOCKED",
 				0, NULL, NULL, SPI_OK_SELECT);
 		else
-			run(PLAN_LOCK_STATE, "SELECT low_water FROM momento_billing.drain_state FOR UPDATE",
+			run(PLAN_LOCK_STATE, "SELECT low_water, incarnation FROM momento_billing.drain_state FOR UPDATE",
 				0, NULL, NULL, SPI_OK_SELECT);
 		if (SPI_processed == 1)
-			return true;
+			break;
 
 		/* No row: the first drain ever, or the first after a TRUNCATE. */
 		run(PLAN_ADD_STATE, "INSERT INTO momento_billing.drain_state (low_water) VALUES (0) ON CONFLICT DO NOTHING",
 			0, NULL, NULL, SPI_OK_INSERT);
-		if (SPI_processed == 0)
+		if (SPI_processed == 0 && drain->own_transactions)
 			return false;
-		drain->positioned = false;
-		drain->gaps = NIL;
-		drain->cursor = 0;
 	}
+
+	/*
+	 * Another incarnation, or a position before the one that we know, is
+	 * another inbox: truncated, restored or made anew.  Our own position may
+	 * be ahead of the stored one, never behind it: a client may have drained.
+	 */
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	stored = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+	incarnation = DatumGetUUIDP(SPI_getbinval(tuple, desc, 2, &isnull));
+	if (memcmp(incarnation, &drain->incarnation, sizeof(pg_uuid_t)) != 0 || stored < drain->stored)
+	{
+		drain->incarnation = *incarnation;
+		drain->cursor = 0;
+		drain->gaps = NIL;
+	}
+	drain->stored = stored;
+	drain->cursor = Max(drain->cursor, stored);
+	return true;
 }
 
 static int64
@@ -429,10 +464,10 @@ look_at_gaps(MbDrain *drain, Found *found)
 
 /* Retries, and waiting events whose time has come. */
 static void
-look_at_due(int limit, Found *found)
+look_at_due(Found *found)
 {
 	Oid			types[] = {INT8OID};
-	Datum		args[] = {Int64GetDatum(limit)};
+	Datum		args[] = {Int64GetDatum(found->limit)};
 
 	run(PLAN_DUE,
 		"SELECT id FROM momento_billing.webhook_inbox"
@@ -447,10 +482,10 @@ look_at_due(int limit, Found *found)
 
 /* What is behind the cursor, and what the cursor passes over. */
 static void
-look_at_new(MbDrain *drain, int limit, Found *found)
+look_at_new(MbDrain *drain, Found *found)
 {
 	Oid			types[] = {INT8OID, INT8OID};
-	Datum		args[] = {Int64GetDatum(drain->cursor), Int64GetDatum(limit)};
+	Datum		args[] = {Int64GetDatum(drain->cursor), Int64GetDatum(found->limit)};
 	Range	   *ranges;
 	int			nranges = 0;
 
@@ -547,83 +582,68 @@ advance(MbDrain *drain, Found *found)
 /*
  * Settle these events, whatever it takes.  When a lock is in the way, try
  * again without those events that it concerns; any other failure is narrowed
- * down by halves.
+ * down by halves.  False if another drainer has come in between.
  */
-static void
+static bool
 process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts)
 {
 	while (nids > 0)
 	{
-		ErrorData  *error = NULL;
-		int			done;
+		Part		part = {.ids = ids,.nids = nids};
+		ErrorData  *error;
 
 		CHECK_FOR_INTERRUPTS();
-		done = process_once(drain, ids, nids, counts, &error);
+		error = transact(drain, process_part, &part);
+		if (error != NULL && mb_error_is_fatal(error))
+			ReThrowError(error);
 		if (error != NULL && mb_apply_is_conflict(error->sqlerrcode) && !drain->careful)
 		{
 			drain->careful = true;
-			error = NULL;
-			done = process_once(drain, ids, nids, counts, &error);
+			continue;
 		}
-		if (error != NULL && nids > 1)
+		if (error == NULL)
 		{
-			done = nids / 2;
-			process(drain, ids, done, counts);
+			if (!part.locked)
+				return false;
+			add_counts(counts, &part.counts);
+			drain->careful = part.busy;
 		}
-		else if (error != NULL)
+		else if (nids > 1)
+		{
+			part.done = nids / 2;
+			if (!process(drain, ids, part.done, counts))
+				return false;
+		}
+		else
+		{
+			part.done = 1;
 			fail(drain, ids[0], error, counts);
-		ids += done;
-		nids -= done;
+		}
+		ids += part.done;
+		nids -= part.done;
 	}
+	return true;
 }
 
-/*
- * Apply these events, or as many as fit into memory, in one transaction.
- * Returns how many it was, or all of them with the error that rolled it back.
- */
-static int
-process_once(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts, ErrorData **error)
+/* Step: apply these events, or as many as fit into memory. */
+static void
+process_part(MbDrain *drain, void *arg)
 {
-	volatile int done = nids;
-	Transaction transaction;
+	Part	   *part = arg;
+	MbInboxRow *rows;
+	MbApplyEvent *events;
+	int			nevents;
 
-	begin(drain, &transaction);
-	PG_TRY();
-	{
-		MbInboxRow *rows;
-		MbApplyEvent *events;
-		MbCounts	batch_counts = {0};
-		int			nevents;
+	part->locked = !drain->own_transactions || lock_state(drain);
+	if (!part->locked)
+		return;
+	part->done = load(part->ids, part->nids, &rows, &events, &nevents);
+	if (drain->careful)
+		part->busy = mb_busy_find(events, nevents) > 0;
 
-		/* someone may have drained since we looked */
-		if (!drain->own_transactions || lock_state(drain))
-		{
-			done = load(ids, nids, &rows, &events, &nevents);
-
-			if (drain->careful)
-				drain->careful = mb_busy_find(events, nevents) > 0;
-
-			/* a single event may wait for the app's table to take it */
-			mb_apply_events(events, nevents, nids == 1);
-			mb_drain_settle(rows, events, nevents, &batch_counts);
-			counts->processed += batch_counts.processed;
-			counts->ignored += batch_counts.ignored;
-			counts->waiting += batch_counts.waiting;
-			counts->dead += batch_counts.dead;
-			counts->failed += batch_counts.failed;
-			strlcpy(counts->last_event, batch_counts.last_event, sizeof(counts->last_event));
-			if (batch_counts.last_error[0] != '\0')
-				strlcpy(counts->last_error, batch_counts.last_error, sizeof(counts->last_error));
-		}
-		commit(drain, &transaction);
-	}
-	PG_CATCH();
-	{
-		*error = rollback(drain, &transaction);
-		done = nids;
-	}
-	PG_END_TRY();
-	return done;
+	/* a single event may wait for the app's table to take it */
+	mb_apply_events(events, nevents, part->nids == 1);
+	mb_drain_settle(rows, events, nevents, &part->counts);
 }
 
 /* Returns how many of the ids were taken; those settled meanwhile are left out. */
@@ -685,12 +705,29 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 static void
 fail(MbDrain *drain, int64 id, const ErrorData *error, MbCounts *counts)
 {
-	Oid			types[] = {INT8OID};
-	Datum		args[] = {Int64GetDatum(id)};
-	bool		conflict = mb_apply_is_conflict(error->sqlerrcode) || error->sqlerrcode == ERRCODE_QUERY_CANCELED;
-	Transaction transaction;
+	Failure		failure = {id, error, counts};
+	ErrorData  *another = transact(drain, record_failure, &failure);
 
-	begin(drain, &transaction);
+	if (another != NULL)
+		ReThrowError(another);
+}
+
+/* Step. */
+static void
+record_failure(MbDrain *drain, void *arg)
+{
+	Failure    *failure = arg;
+	Oid			types[] = {INT8OID};
+	Datum		args[] = {Int64GetDatum(failure->id)};
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	bool		isnull;
+	Settlement	settlement = {
+		.id = failure->id,
+		.next_attempt_at = MB_NO_TIME,
+		.error = mb_text(psprintf("%s: %s", unpack_sql_state(failure->error->sqlerrcode), failure->error->message)),
+	};
+
 	run(PLAN_FAILED,
 		"SELECT attempts, status, waiting_for FROM momento_billing.webhook_inbox"
 		" WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED",
@@ -701,41 +738,46 @@ fail(MbDrain *drain, int64 id, const ErrorData *error, MbCounts *counts)
 		 * A client has taken the event over in a transaction that is still
 		 * open, and that is the lock in the way: look again when it ends.
 		 */
-		Range		range = {id, id};
+		Range		range = {failure->id, failure->id};
 
 		add_gaps(drain, make_gaps(drain, &range, 1));
+		return;
 	}
+
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	settlement.attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
+	settlement.status = mb_spi_get_text(tuple, desc, 2);
+	settlement.waiting_for = mb_spi_get_text(tuple, desc, 3);
+	if (!mb_apply_is_conflict(failure->error->sqlerrcode))
+	{
+		settlement.attempts++;
+		settlement.reason = MB_TEXT_LITERAL("failed");
+		failure->counts->failed++;
+		copy_error(failure->counts, settlement.error);
+	}
+	if (settlement.attempts < mb_max_attempts)
+		settlement.next_attempt_at = retry_at(settlement.attempts);
 	else
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[0];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-		Settlement	settlement = {
-			.id = id,
-			.status = mb_spi_get_text(tuple, desc, 2),
-			.attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull)),
-			.next_attempt_at = MB_NO_TIME,
-			.error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message)),
-		};
-
-		settlement.waiting_for = mb_spi_get_text(tuple, desc, 3);
-		if (!conflict)
-		{
-			settlement.attempts++;
-			settlement.reason = MB_TEXT_LITERAL("failed");
-			counts->failed++;
-			copy_error(counts, settlement.error);
-		}
-		if (settlement.attempts < mb_max_attempts)
-			settlement.next_attempt_at = retry_at(settlement.attempts);
-		else
-		{
-			settlement.status = MB_TEXT_LITERAL("dead");
-			counts->dead++;
-		}
-		write_settlements(&settlement, 1);
+		settlement.status = MB_TEXT_LITERAL("dead");
+		settlement.waiting_for = MB_NO_TEXT;
+		failure->counts->dead++;
 	}
-	commit(drain, &transaction);
+	write_settlements(&settlement, 1);
+}
+
+static void
+add_counts(MbCounts *counts, const MbCounts *more)
+{
+	counts->processed += more->processed;
+	counts->ignored += more->ignored;
+	counts->waiting += more->waiting;
+	counts->dead += more->dead;
+	counts->failed += more->failed;
+	strlcpy(counts->last_event, more->last_event, sizeof(counts->last_event));
+	if (more->last_error[0] != '\0')
+		strlcpy(counts->last_error, more->last_error, sizeof(counts->last_error));
 }
 
 /* What an event's outcome means for its row. */

@@ -19,8 +19,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -33,15 +31,23 @@
 #include "signature.h"
 #include "spi.h"
 #include "stats.h"
+#include "subtransaction.h"
 
 /* Seconds from the Unix epoch to 2000-01-01. */
 #define EPOCH_SECONDS ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
+
+typedef struct Parse
+{
+	MbText		body;
+	Jsonb	   *result;
+} Parse;
 
 static Datum receive(FunctionCallInfo fcinfo, MbText body);
 static void read_row(MbInboxRow *row);
 static void verify(MbText body, FunctionCallInfo fcinfo);
 static int64 unix_seconds(TimestampTz time);
 static Jsonb *parse_body(MbText body);
+static void parse_jsonb(void *arg);
 static char *body_in_server_encoding(MbText body);
 static bool is_json(MbText body);
 static int64 store_raw(MbText body);
@@ -145,7 +151,7 @@ webhook_inbox_fill(PG_FUNCTION_ARGS)
 	 * does not wait for its commits.
 	 */
 	ForceSyncCommit();
-	mb_stats_wake_at_commit();
+	mb_stats_wake_at_end();
 
 	payload = heap_getattr(tuple, SPI_fnumber(desc, "payload"), desc, &isnull);
 	if (isnull)
@@ -334,9 +340,8 @@ unix_seconds(TimestampTz time)
 static Jsonb *
 parse_body(MbText body)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Jsonb	   *volatile result = NULL;
+	Parse		parse = {.body = body};
+	ErrorData  *error;
 
 	if (!pg_verify_mbstr(PG_UTF8, body.data, body.len, true))
 		ereport(ERROR,
@@ -348,40 +353,33 @@ parse_body(MbText body)
 	 * jsonb's parser reports by raising, with an excerpt in the context; a
 	 * subtransaction makes that a result.
 	 */
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
+	error = mb_subtransaction_run(parse_jsonb, &parse);
+	if (error == NULL)
+		return parse.result;
+
+	/* out of memory, nested too deeply, canceled: not the text's fault */
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
 	{
-		char	   *text = body_in_server_encoding(body);
-
-		result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-		pfree(text);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		error->context = NULL;
+		error->hide_stmt = true;
+		ReThrowError(error);
 	}
-	PG_CATCH();
-	{
-		int			sqlerrcode = geterrcode();
-
-		/* out of memory, nested too deeply, canceled: not the text's fault */
-		if (ERRCODE_TO_CATEGORY(sqlerrcode) != ERRCODE_DATA_EXCEPTION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		result = NULL;
-	}
-	PG_END_TRY();
-
-	if (result == NULL && !is_json(body))
+	if (!is_json(body))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("webhook payload is not JSON"),
 				 errhidestmt(true)));
-	return result;
+	return NULL;
+}
+
+static void
+parse_jsonb(void *arg)
+{
+	Parse	   *parse = arg;
+	char	   *text = body_in_server_encoding(parse->body);
+
+	parse->result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	pfree(text);
 }
 
 /* A NUL-terminated copy in the server's encoding. */

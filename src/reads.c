@@ -204,7 +204,6 @@ entitlements(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		const MbUserRow *row = &rows[i].row;
-		MbEntitlement entitlement = mb_entitlement_at(catalog, rows[i].user_id, row, now);
 		Datum		values[7];
 		bool		nulls[7] = {false};
 
@@ -213,11 +212,20 @@ entitlements(PG_FUNCTION_ARGS)
 		nulls[1] = row->tier.data == NULL;
 		nulls[2] = row->status == MB_STATUS_OTHER;
 		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(mb_status_label(row->status));
-		values[3] = mb_spi_text_datum(catalog->plans.tiers[entitlement.tier].name);
-		values[4] = TimestampTzGetDatum(entitlement.until);
-		nulls[4] = entitlement.until == INT64_MAX;
 		values[5] = BoolGetDatum(row->cancel_at_period_end);
-		values[6] = CStringGetTextDatum(entitlement.source);
+		nulls[3] = nulls[4] = nulls[6] = true;
+
+		/* one row with a tier that is not configured must not hide the others */
+		if (mb_plans_find_tier(&catalog->plans, row->tier) != MB_NO_TIER)
+		{
+			MbEntitlement entitlement = mb_entitlement_at(catalog, rows[i].user_id, row, now);
+
+			values[3] = mb_spi_text_datum(catalog->plans.tiers[entitlement.tier].name);
+			values[4] = TimestampTzGetDatum(entitlement.until);
+			values[6] = CStringGetTextDatum(entitlement.source);
+			nulls[3] = nulls[6] = false;
+			nulls[4] = entitlement.until == INT64_MAX;
+		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	SPI_finish();

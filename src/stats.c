@@ -6,9 +6,10 @@
  * pointer to its latch, so that a stale value can wake the wrong process,
  * which is harmless, but never point into nowhere.
  *
- * Waking goes through a commit callback, registered once per backend when the
- * library is loaded.  It runs after the transaction is visible to others and
- * must not fail, so it reads atomics and sets a latch, nothing else.
+ * Waking goes through a transaction callback, registered once per backend when
+ * the library is loaded.  It runs after a commit is visible to others and must
+ * not fail, so it reads atomics and sets a latch, nothing else.  An abort
+ * wakes too: what the transaction kept the worker from is free again.
  */
 #include "postgres.h"
 
@@ -168,7 +169,7 @@ mb_stats_error(const char *message)
 }
 
 void
-mb_stats_wake_at_commit(void)
+mb_stats_wake_at_end(void)
 {
 	wake = true;
 }
@@ -285,6 +286,7 @@ xact_callback(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
 			for (int i = 0; slots != NULL && i < nworkers; i++)
 			{
 				uint32		procno = pg_atomic_read_u32(&slots[i].procno);
@@ -294,7 +296,6 @@ xact_callback(XactEvent event, void *arg)
 			}
 			wake = false;
 			break;
-		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			/* what is prepared is found at the next nap's end */
 			wake = false;

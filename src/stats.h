@@ -61,7 +61,7 @@ extern void mb_stats_set_state(MbWorkerState state);
 extern void mb_stats_count(const MbCounts *counts);
 extern void mb_stats_error(const char *message);
 
-/* Wake this database's worker when, and only if, the transaction commits. */
-extern void mb_stats_wake_at_commit(void);
+/* Wake this database's worker when the transaction ends. */
+extern void mb_stats_wake_at_end(void);
 
 #endif							/* MB_STATS_H */

@@ -99,7 +99,7 @@ static SPIPlanPtr plans[NUM_PLANS];
 static Oid	plans_relid = InvalidOid;	/* of stripe_subscription, in the
 										 * plans */
 
-static MbCustomer *read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
+static MbCustomer *read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int expected, int *count);
 static MbLocked *lock_free(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
 static MbSubscription *fetched_subscriptions(int *count);
 static void save_subscriptions(PlanId plan, const MbSubscription *const *subscriptions, int count);
@@ -134,7 +134,7 @@ mb_store_read_customers(const MbText *ids, int nids, int *count)
 						  "SELECT customer_id, user_id, link_source, link_created"
 						  " FROM momento_billing.stripe_customer"
 						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY customer_id",
-						  ids, nids, count);
+						  ids, nids, SPI_OK_SELECT, count);
 }
 
 MbCustomer *
@@ -147,11 +147,17 @@ mb_store_lock_customers(const MbText *ids, int nids, int *count)
 		"INSERT INTO momento_billing.stripe_customer (customer_id)"
 		" SELECT n.id FROM pg_catalog.unnest($1) AS n (id) ON CONFLICT (customer_id) DO NOTHING",
 		1, types, args, SPI_OK_INSERT);
+
+	/*
+	 * Not a mere lock: a new version of the row fails a repeatable-read
+	 * transaction with an older snapshot, which could not see what this one
+	 * does to the customer's subscriptions.  The ids are scanned in order.
+	 */
 	return read_customers(PLAN_LOCK_CUSTOMERS,
-						  "SELECT customer_id, user_id, link_source, link_created"
-						  " FROM momento_billing.stripe_customer"
-						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY customer_id FOR NO KEY UPDATE",
-						  ids, nids, count);
+						  "UPDATE momento_billing.stripe_customer SET customer_id = customer_id"
+						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1)"
+						  " RETURNING customer_id, user_id, link_source, link_created",
+						  ids, nids, SPI_OK_UPDATE_RETURNING, count);
 }
 
 MbCustomer *
@@ -161,7 +167,7 @@ mb_store_customers_of_users(const MbText *users, int nusers, int *count)
 						  "SELECT customer_id, user_id, link_source, link_created"
 						  " FROM momento_billing.stripe_customer"
 						  " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
-						  users, nusers, count);
+						  users, nusers, SPI_OK_SELECT, count);
 }
 
 void
@@ -374,13 +380,13 @@ mb_store_end_waiting(const MbText *customers, int count)
 }
 
 static MbCustomer *
-read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int *count)
+read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int expected, int *count)
 {
 	Oid			types[] = {TEXTARRAYOID};
 	Datum		args[] = {mb_spi_text_array(ids, nids)};
 	MbCustomer *result;
 
-	run(plan, sql, 1, types, args, SPI_OK_SELECT);
+	run(plan, sql, 1, types, args, expected);
 	*count = (int) SPI_processed;
 	result = palloc(Max(*count, 1) * sizeof(MbCustomer));
 	for (int i = 0; i < *count; i++)
