@@ -44,6 +44,8 @@ mb_subscription_init(MbSubscription *subscription, MbText subscription_id)
 MbOutcome
 mb_subscription_apply(MbSubscription *subscription, const MbEvent *event, const MbPlans *plans, bool *changed)
 {
+	bool		failed_before = mb_subscription_payment_failed(subscription);
+	MbTime		paid_before = subscription->paid_through;
 	MbOutcome	outcome;
 
 	/* Stripe never moves a subscription to another customer. */
@@ -58,6 +60,11 @@ mb_subscription_apply(MbSubscription *subscription, const MbEvent *event, const 
 	else
 		outcome = apply_state(subscription, event, plans, changed);
 	subscription->paid_through = paid_through(subscription);
+
+	/* A recovery may say nothing new but that the failure is over. */
+	if (outcome == MB_OUTCOME_UNCHANGED &&
+		(failed_before != mb_subscription_payment_failed(subscription) || paid_before != subscription->paid_through))
+		outcome = MB_OUTCOME_APPLIED;
 	return outcome;
 }
 
@@ -244,7 +251,7 @@ apply_failure(MbSubscription *subscription, const MbEvent *event, bool *changed)
 	subscription->failed_period_end = event->period_end;
 	subscription->failed = mark;
 	*changed = true;
-	if (mb_subscription_payment_failed(subscription) || paid_through(subscription) != subscription->paid_through)
+	if (mb_subscription_payment_failed(subscription))
 		return MB_OUTCOME_APPLIED;
 	return mark.created < subscription->state.created ? MB_OUTCOME_STALE : MB_OUTCOME_UNCHANGED;
 }

@@ -278,6 +278,9 @@ drain_all(MbDrain *drain)
 		PG_END_TRY();
 		mb_stats_count(&counts);
 	} while (seen > 0 && !ConfigReloadPending);
+
+	/* what is held back between two reports would wait for the next event */
+	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
