@@ -1,5 +1,19 @@
 \echo Use "CREATE EXTENSION momento_billing" to load this file. \quit
 
+-- Who owned the schema beforehand could replace what we put into it.
+DO $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_catalog.pg_namespace n
+			JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+			WHERE n.nspname OPERATOR(pg_catalog.=) 'momento_billing'
+			AND NOT r.rolsuper AND r.rolname OPERATOR(pg_catalog.<>) current_user) THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = 'schema "momento_billing" exists already and belongs to another role',
+			HINT = 'Drop the schema, or give it to the role that creates the extension.';
+	END IF;
+END
+$$;
+
 -- Nothing here is for PUBLIC: the schema grants no USAGE, every function's
 -- EXECUTE is revoked beside its CREATE, and tables have no default grants.
 -- grant_app_access() and grant_admin_access() at the end open it to roles.

@@ -18,6 +18,11 @@
 #include "varatt.h"
 #endif
 
+/* Before the declaration, where the older spelling may stand too. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 #if PG_VERSION_NUM >= 180000
 #define mb_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)

@@ -216,7 +216,8 @@ entitlements(PG_FUNCTION_ARGS)
 		nulls[3] = nulls[4] = nulls[6] = true;
 
 		/* one row with a tier that is not configured must not hide the others */
-		if (mb_plans_find_tier(&catalog->plans, row->tier) != MB_NO_TIER)
+		if (mb_plans_find_tier(&catalog->plans, row->tier) != MB_NO_TIER ||
+			mb_entitlement_until(row->status, row->period_end) <= now)
 		{
 			MbEntitlement entitlement = mb_entitlement_at(catalog, rows[i].user_id, row, now);
 
