@@ -9,6 +9,7 @@
 #include "app_table.h"
 #include "catalog.h"
 #include "settings.h"
+#include "spi.h"
 #include "stats.h"
 #include "worker.h"
 
@@ -21,6 +22,7 @@ void
 _PG_init(void)
 {
 	mb_settings_init();
+	mb_spi_init();
 	mb_catalog_init();
 	mb_app_table_init();
 	mb_stats_init();

@@ -29,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -84,6 +85,14 @@ typedef struct Label
 	MbText		label;
 } Label;
 
+/* Whom to be again after acting as the owner. */
+typedef struct Identity
+{
+	Oid			user;
+	int			context;
+	int			nest_level;		/* of settings */
+} Identity;
+
 typedef struct Binding
 {
 	Oid			relid;
@@ -120,9 +129,9 @@ static uint64 generation = 0;
 
 static void relcache_callback(Datum arg, Oid relid);
 static void syscache_callback(Datum arg, int cacheid, uint32 hashvalue);
-static Binding *open_table(Relation *rel);
+static Binding *open_table(Relation *rel, LOCKMODE lockmode);
 static Binding *get_binding(void);
-static void bind(void);
+static void bind_table(void);
 static Oid	find_table(void);
 static void bind_column(Binding *new, Relation rel, MbAppColumn column);
 static bool type_fits(Oid type, ColumnKind kind);
@@ -132,7 +141,8 @@ static Datum user_datum(const Binding *b, MbText user_id);
 static MbText user_text(const Binding *b, Datum datum);
 static Datum label_datum(const Binding *b, MbAppColumn column, MbText label);
 static MbText label_text(const Binding *b, MbAppColumn column, Datum datum);
-static void become_owner(const Binding *b, Oid *save_user, int *save_context);
+static void become_owner(const Binding *b, Identity *identity);
+static void become_self(const Identity *identity);
 static bool read_by_probe(Binding *b, Relation rel, MbText user_id, MbUserRow *row);
 static bool read_by_spi(Binding *b, MbText user_id, MbUserRow *row);
 static SPIPlanPtr prepare_for_users(const Binding *b, const char *sql);
@@ -144,6 +154,7 @@ static bool write_rows(Binding *b, const MbAppRow *rows, int nrows, bool exists)
 static Datum rows_array(const Binding *b, const MbAppRow *rows, int nrows, bool exists, int *count);
 static Datum new_id(const Binding *b);
 static char *update_sql(const Binding *b);
+static const char *new_value(const Binding *b, MbAppColumn column);
 static char *insert_sql(const Binding *b);
 
 void
@@ -162,9 +173,12 @@ mb_app_table_forget(void)
 }
 
 void
-mb_app_table_check(void)
+mb_app_table_lock_table(void)
 {
-	Binding    *b = get_binding();
+	Relation	rel;
+	Binding    *b = open_table(&rel, RowExclusiveLock);
+
+	relation_close(rel, NoLock);
 
 	if (!b->is_table)
 		ereport(ERROR,
@@ -193,29 +207,29 @@ bool
 mb_app_table_read(MbText user_id, MbUserRow *row)
 {
 	Relation	rel;
-	Binding    *b = open_table(&rel);
+	Binding    *b = open_table(&rel, AccessShareLock);
 	bool		found;
 
 	found = b->can_probe && !mb_force_spi ? read_by_probe(b, rel, user_id, row) : read_by_spi(b, user_id, row);
-	table_close(rel, AccessShareLock);
+	/* kept to the transaction's end, as the executor does */
+	table_close(rel, NoLock);
 	return found;
 }
 
 MbAppRow *
 mb_app_table_read_all(int *count)
 {
-	Binding    *b = get_binding();
-	Oid			save_user;
-	int			save_context;
-	MbAppRow   *rows;
+	Relation	rel;
+	Binding    *b = open_table(&rel, AccessShareLock);
+	Identity	identity;
 
 	if (b->plan_read_all == NULL)
 		b->plan_read_all = mb_spi_prepare(psprintf("SELECT %s FROM %s", select_list(b), b->name), 0, NULL);
-	become_owner(b, &save_user, &save_context);
+	become_owner(b, &identity);
 	mb_spi_execute(b->plan_read_all, NULL, true, SPI_OK_SELECT);
-	SetUserIdAndSecContext(save_user, save_context);
-	rows = fetched_rows(b, count);
-	return rows;
+	become_self(&identity);
+	table_close(rel, NoLock);
+	return fetched_rows(b, count);
 }
 
 MbAppRow *
@@ -263,7 +277,6 @@ mb_app_table_write(const MbAppRow *rows, int nrows)
 {
 	Binding    *b = get_binding();
 
-	mb_app_table_check();
 	return write_rows(b, rows, nrows, true) && write_rows(b, rows, nrows, false);
 }
 
@@ -282,22 +295,23 @@ syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
 }
 
 /*
- * The table, open and share-locked, with a binding that is true of it.
- * Opening it is what makes us see invalidations, so the binding is looked at
+ * The table, open and locked, with a binding that is true of it, and stays so
+ * while the lock is held.  Getting the lock may take as long as a migration,
+ * and is what makes us see what the migration did: the binding is looked at
  * again afterwards.
  */
 static Binding *
-open_table(Relation *rel)
+open_table(Relation *rel, LOCKMODE lockmode)
 {
 	for (;;)
 	{
 		Binding    *b = get_binding();
 
-		*rel = try_relation_open(b->relid, AccessShareLock);
+		*rel = try_relation_open(b->relid, lockmode);
 		if (*rel != NULL && valid && b == binding)
 			return b;
 		if (*rel != NULL)
-			relation_close(*rel, AccessShareLock);
+			relation_close(*rel, lockmode);
 		else
 			mb_app_table_forget();
 	}
@@ -308,12 +322,12 @@ get_binding(void)
 {
 	AcceptInvalidationMessages();
 	while (!valid)
-		bind();
+		bind_table();
 	return binding;
 }
 
 static void
-bind(void)
+bind_table(void)
 {
 	uint64		binding_generation = generation;
 	MemoryContext context;
@@ -545,13 +559,26 @@ label_text(const Binding *b, MbAppColumn column, Datum datum)
 	elog(ERROR, "unknown value %u of enum %u", DatumGetObjectId(datum), b->type[column]);
 }
 
+/*
+ * Until become_self(), act as the table's owner, restricted, and undo
+ * whatever settings the owner's triggers change meanwhile: they would act in
+ * our session afterwards.  An error restores all of it, in the
+ * (sub)transaction's abort.
+ */
 static void
-become_owner(const Binding *b, Oid *save_user, int *save_context)
+become_owner(const Binding *b, Identity *identity)
 {
-	/* An error restores both, in the (sub)transaction's abort. */
-	GetUserIdAndSecContext(save_user, save_context);
-	SetUserIdAndSecContext(b->owner, *save_context | SECURITY_LOCAL_USERID_CHANGE |
+	GetUserIdAndSecContext(&identity->user, &identity->context);
+	identity->nest_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(b->owner, identity->context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+}
+
+static void
+become_self(const Identity *identity)
+{
+	AtEOXact_GUC(false, identity->nest_level);
+	SetUserIdAndSecContext(identity->user, identity->context);
 }
 
 static bool
@@ -592,8 +619,7 @@ read_by_probe(Binding *b, Relation rel, MbText user_id, MbUserRow *row)
 static bool
 read_by_spi(Binding *b, MbText user_id, MbUserRow *row)
 {
-	Oid			save_user;
-	int			save_context;
+	Identity	identity;
 	Datum		args[1] = {user_datum(b, user_id)};
 	MemoryContext caller = CurrentMemoryContext;
 	bool		found;
@@ -603,9 +629,9 @@ read_by_spi(Binding *b, MbText user_id, MbUserRow *row)
 		b->plan_read = mb_spi_prepare(psprintf("SELECT %s FROM %s WHERE %s OPERATOR(pg_catalog.=) $1",
 											   select_list(b), b->name, b->quoted[MB_COL_USER_ID]),
 									  1, &b->type[MB_COL_USER_ID]);
-	become_owner(b, &save_user, &save_context);
+	become_owner(b, &identity);
 	mb_spi_execute(b->plan_read, args, true, SPI_OK_SELECT);
-	SetUserIdAndSecContext(save_user, save_context);
+	become_self(&identity);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -636,17 +662,16 @@ prepare_for_users(const Binding *b, const char *sql)
 static void
 execute_for_users(const Binding *b, SPIPlanPtr plan, const MbText *users, int nusers)
 {
-	Oid			save_user;
-	int			save_context;
+	Identity	identity;
 	Datum	   *datums = palloc(Max(nusers, 1) * sizeof(Datum));
 	Datum		args[1];
 
 	for (int i = 0; i < nusers; i++)
 		datums[i] = user_datum(b, users[i]);
 	args[0] = mb_spi_array(datums, nusers, b->type[MB_COL_USER_ID]);
-	become_owner(b, &save_user, &save_context);
+	become_owner(b, &identity);
 	mb_spi_execute(plan, args, false, SPI_OK_SELECT);
-	SetUserIdAndSecContext(save_user, save_context);
+	become_self(&identity);
 }
 
 /* The columns from MB_COL_USER_ID to MB_COL_CANCEL_AT_PERIOD_END, raw. */
@@ -704,21 +729,20 @@ static bool
 write_rows(Binding *b, const MbAppRow *rows, int nrows, bool exists)
 {
 	SPIPlanPtr *plan = exists ? &b->plan_update : &b->plan_insert;
-	Oid			types[2] = {get_array_type(b->row_type), b->type[MB_COL_UPDATED_AT]};
-	Datum		args[2];
-	Oid			save_user;
-	int			save_context;
+	Oid			types[3] = {get_array_type(b->row_type), b->type[MB_COL_UPDATED_AT], b->type[MB_COL_CREATED_AT]};
+	Datum		args[3];
+	Identity	identity;
 	int			count;
 
 	args[0] = rows_array(b, rows, nrows, exists, &count);
-	args[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	args[1] = args[2] = TimestampTzGetDatum(GetCurrentTimestamp());
 	if (count == 0)
 		return true;
 	if (*plan == NULL)
-		*plan = mb_spi_prepare(exists ? update_sql(b) : insert_sql(b), 2, types);
-	become_owner(b, &save_user, &save_context);
+		*plan = mb_spi_prepare(exists ? update_sql(b) : insert_sql(b), 3, types);
+	become_owner(b, &identity);
 	mb_spi_execute(*plan, args, false, exists ? SPI_OK_UPDATE : SPI_OK_INSERT);
-	SetUserIdAndSecContext(save_user, save_context);
+	become_self(&identity);
 
 	if (exists && SPI_processed != (uint64) count)
 		ereport(ERROR,
@@ -798,9 +822,19 @@ update_sql(const Binding *b)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "UPDATE %s AS t SET %s = $2", b->name, b->quoted[MB_COL_UPDATED_AT]);
 	for (int column = MB_COL_TIER; column <= MB_COL_CANCEL_AT_PERIOD_END; column++)
-		appendStringInfo(&sql, ", %1$s = n.%1$s", b->quoted[column]);
+		appendStringInfo(&sql, ", %s = %s", b->quoted[column], new_value(b, column));
 	appendStringInfo(&sql, " FROM pg_catalog.unnest($1) AS n WHERE t.%1$s OPERATOR(pg_catalog.=) n.%1$s", b->quoted[MB_COL_USER_ID]);
 	return sql.data;
+}
+
+/*
+ * A column of the new row.  What is in the array was not checked against a
+ * varchar's length; as text it is, when it is assigned.
+ */
+static const char *
+new_value(const Binding *b, MbAppColumn column)
+{
+	return psprintf("n.%s%s", b->quoted[column], b->type[column] == VARCHAROID ? "::pg_catalog.text" : "");
 }
 
 static char *
@@ -814,9 +848,9 @@ insert_sql(const Binding *b)
 	for (int column = b->id_has_default ? MB_COL_USER_ID : MB_COL_ID; column <= MB_COL_CANCEL_AT_PERIOD_END; column++)
 	{
 		appendStringInfo(&names, "%s, ", b->quoted[column]);
-		appendStringInfo(&values, "n.%s, ", b->quoted[column]);
+		appendStringInfo(&values, "%s, ", new_value(b, column));
 	}
-	return psprintf("INSERT INTO %s (%s%s, %s) SELECT %s$2, $2 FROM pg_catalog.unnest($1) AS n ON CONFLICT (%s) DO NOTHING",
+	return psprintf("INSERT INTO %s (%s%s, %s) SELECT %s$3, $2 FROM pg_catalog.unnest($1) AS n ON CONFLICT (%s) DO NOTHING",
 					b->name, names.data, b->quoted[MB_COL_CREATED_AT], b->quoted[MB_COL_UPDATED_AT],
 					values.data, b->quoted[MB_COL_USER_ID]);
 }

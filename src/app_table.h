@@ -48,11 +48,13 @@ extern void mb_app_table_init(void);
 extern void mb_app_table_forget(void);
 
 /*
- * Does the table exist with all its columns, and could it be written?  Raises
- * what mb_app_table_write would: 42P01 no table, 42703 no column, 42804 a
- * column's type, 42P10 no unique index on the user.
+ * Lock the table for writing rows, to the transaction's end: until then no
+ * migration can change what we know of it.  Before the functions below that
+ * lock or write rows.  Raises what makes writing impossible: 42P01 no table,
+ * 42703 no column, 42804 a column's type, 42809 not a table, 42P10 no unique
+ * index on the user.
  */
-extern void mb_app_table_check(void);
+extern void mb_app_table_lock_table(void);
 
 /*
  * A user id as the user column's type spells it ('042' and '42' are one user

@@ -32,6 +32,7 @@
 #include "app_table.h"
 #include "apply.h"
 #include "catalog.h"
+#include "json_jsonb.h"
 #include "settings.h"
 #include "spi.h"
 #include "store.h"
@@ -74,6 +75,7 @@ typedef struct Batch
 static void collect(Batch *batch);
 static bool is_wanted(const MbApplyEvent *event);
 static void decide_links(Batch *batch);
+static bool *refuse_references(const Batch *batch);
 static bool offer_link(Batch *batch, MbApplyEvent *event, bool references_refused);
 static void lock_customers(Batch *batch);
 static void lock_subscriptions(Batch *batch);
@@ -92,6 +94,7 @@ static int	sort_unique(MbText *texts, int count);
 static int	find_text(const MbText *texts, int count, MbText text);
 static int	find_subscription(const Batch *batch, MbText id);
 static int	find_customer(const Batch *batch, MbText id);
+static int	customer_user_cmp(const void *a, const void *b);
 static int	subscription_user_cmp(const void *a, const void *b);
 
 void
@@ -105,8 +108,8 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
 	if (batch.nsubscriptions == 0)
 		return;
 
-	/* A missing table is an error before anything is locked. */
-	mb_app_table_check();
+	/* A missing table is an error before any row is locked. */
+	mb_app_table_lock_table();
 
 	decide_links(&batch);
 	lock_subscriptions(&batch);
@@ -122,6 +125,20 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
 	}
 	end_waiting(&batch);
 	finish(&batch);
+}
+
+void
+mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *event)
+{
+	MbEvent    *read = &event->event;
+
+	mb_event_read(mb_json_from_jsonb(payload), plans, mb_livemode, read);
+	if (read->kind == MB_EVENT_IGNORED)
+		return;
+	if (read->user_id.data != NULL)
+		read->user_id = mb_app_table_canonical_user(read->user_id);
+	if (read->client_reference_id.data != NULL)
+		read->client_reference_id = mb_app_table_canonical_user(read->client_reference_id);
 }
 
 bool
@@ -226,28 +243,7 @@ decide_links(Batch *batch)
 	if (batch->ncustomers == 0)
 		return;
 
-	/*
-	 * R27: a client_reference_id counts only for a user who has no other
-	 * customer.
-	 */
-	references_refused = palloc0(batch->nevents * sizeof(bool));
-	n = 0;
-	for (int i = 0; i < batch->nevents; i++)
-		if (batch->events[i].customer >= 0 && batch->events[i].event.client_reference_id.data != NULL)
-			ids[n++] = mb_app_table_canonical_user(batch->events[i].event.client_reference_id);
-	if (n > 0)
-	{
-		int			nothers;
-		MbCustomer *others = mb_store_customers_of_users(ids, n, &nothers);
-
-		for (int i = 0; i < batch->nevents; i++)
-			for (int j = 0; j < nothers; j++)
-				references_refused[i] |= batch->events[i].customer >= 0 &&
-					batch->events[i].event.client_reference_id.data != NULL &&
-					mb_text_eq(others[j].user_id, mb_app_table_canonical_user(batch->events[i].event.client_reference_id)) &&
-					!mb_text_eq(others[j].customer_id, batch->events[i].event.customer_id);
-	}
-
+	references_refused = refuse_references(batch);
 	for (int i = 0; i < batch->ncustomers; i++)
 		ids[i] = batch->customers[i].customer.customer_id;
 	found = mb_store_read_customers(ids, batch->ncustomers, &n);
@@ -270,6 +266,45 @@ decide_links(Batch *batch)
 			offer_link(batch, &batch->events[i], references_refused[i]);
 }
 
+/*
+ * R27: a client_reference_id counts only for a user who has no other customer.
+ * Per event, whether it does not.
+ */
+static bool *
+refuse_references(const Batch *batch)
+{
+	bool	   *result = palloc0(batch->nevents * sizeof(bool));
+	MbText	   *users = palloc(batch->nevents * sizeof(MbText));
+	MbCustomer *others;
+	int			nusers = 0;
+	int			nothers;
+
+	for (int i = 0; i < batch->nevents; i++)
+		if (batch->events[i].customer >= 0 && batch->events[i].event.client_reference_id.data != NULL)
+			users[nusers++] = batch->events[i].event.client_reference_id;
+	if (nusers == 0)
+		return result;
+	others = mb_store_customers_of_users(users, sort_unique(users, nusers), &nothers);
+	qsort(others, nothers, sizeof(MbCustomer), customer_user_cmp);
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		const MbEvent *event = &batch->events[i].event;
+		const MbCustomer key = {.user_id = event->client_reference_id};
+		const MbCustomer *other;
+
+		if (batch->events[i].customer < 0 || key.user_id.data == NULL)
+			continue;
+		other = bsearch(&key, others, nothers, sizeof(MbCustomer), customer_user_cmp);
+		if (other == NULL)
+			continue;
+		while (other > others && mb_text_eq(other[-1].user_id, key.user_id))
+			other--;
+		for (; other < others + nothers && mb_text_eq(other->user_id, key.user_id); other++)
+			result[i] |= !mb_text_eq(other->customer_id, event->customer_id);
+	}
+	return result;
+}
+
 /* Offer the event's links to its customer; true if the customer changes. */
 static bool
 offer_link(Batch *batch, MbApplyEvent *event, bool references_refused)
@@ -290,8 +325,7 @@ offer_link(Batch *batch, MbApplyEvent *event, bool references_refused)
 	{
 		if (offers[i].user_id.data == NULL)
 			continue;
-		switch (mb_customer_offer(&customer->customer, mb_app_table_canonical_user(offers[i].user_id),
-								  offers[i].source, event->event.created))
+		switch (mb_customer_offer(&customer->customer, offers[i].user_id, offers[i].source, event->event.created))
 		{
 			case MB_LINK_UNCHANGED:
 				break;
@@ -712,7 +746,7 @@ sort_unique(MbText *texts, int count)
 static int
 find_text(const MbText *texts, int count, MbText text)
 {
-	MbText	   *found = bsearch(&text, texts, count, sizeof(MbText), text_cmp);
+	const MbText *found = bsearch(&text, texts, count, sizeof(MbText), text_cmp);
 
 	return found == NULL ? -1 : (int) (found - texts);
 }
@@ -732,6 +766,12 @@ find_customer(const Batch *batch, MbText id)
 	Customer   *found = bsearch(&id, batch->customers, batch->ncustomers, sizeof(Customer), text_cmp);
 
 	return found == NULL ? -1 : (int) (found - batch->customers);
+}
+
+static int
+customer_user_cmp(const void *a, const void *b)
+{
+	return mb_text_cmp(((const MbCustomer *) a)->user_id, ((const MbCustomer *) b)->user_id);
 }
 
 static int

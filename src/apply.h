@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#include "utils/jsonb.h"
+
 #include "entitlement.h"
 
 typedef struct MbApplyEvent
@@ -29,6 +31,13 @@ typedef struct MbApplyEvent
 	int			customer;
 	bool		linked;			/* its link changed its customer */
 } MbApplyEvent;
+
+/*
+ * Read an event, with users spelt as the app's table spells them.  Borrows
+ * the payload's memory.  May raise what the app's table does, and 22023 if its
+ * user column's type refuses a user id.
+ */
+extern void mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *event);
 
 /*
  * Apply events in the current transaction.  Needs an SPI connection, whose

@@ -41,6 +41,7 @@ mb_busy_find(MbApplyEvent *events, int nevents)
 	int			nbusy = 0;
 
 	mb_store_begin();
+	mb_app_table_lock_table();
 	for (int i = 0; i < nevents; i++)
 		if (events[i].event.kind != MB_EVENT_IGNORED)
 			add(&ids, events[i].event.customer_id);

@@ -44,7 +44,6 @@
 #include "catalog.h"
 #include "compat.h"
 #include "drain.h"
-#include "json_jsonb.h"
 #include "settings.h"
 #include "spi.h"
 #include "subtransaction.h"
@@ -197,7 +196,7 @@ drain_inbox(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_events must not be negative")));
 	mb_catalog_get();
-	mb_app_table_check();
+	mb_app_table_lock_table();
 
 	/* The worker keeps away meanwhile, and there may be more than max_events. */
 	mb_stats_wake_at_end();
@@ -594,7 +593,13 @@ process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts)
 
 		CHECK_FOR_INTERRUPTS();
 		error = transact(drain, process_part, &part);
-		if (error != NULL && mb_error_is_fatal(error))
+
+		/*
+		 * In a client, a cancel or a lack of resources is the client's.  The
+		 * worker narrows it down as any other error: an app's trigger can
+		 * raise it for one event, which must not stop the others.
+		 */
+		if (error != NULL && !drain->own_transactions && mb_error_is_fatal(error))
 			ReThrowError(error);
 		if (error != NULL && mb_apply_is_conflict(error->sqlerrcode) && !drain->careful)
 		{
@@ -687,7 +692,7 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		row->waiting_for = mb_spi_get_text(tuple, table->tupdesc, 7);
 		row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
 		row->attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 4, &isnull));
-		mb_event_read(mb_json_from_jsonb(DatumGetJsonbP(payload)), catalog, mb_livemode, &(*events)[n].event);
+		mb_apply_read(DatumGetJsonbP(payload), catalog, &(*events)[n]);
 		n++;
 	}
 	*nevents = n;

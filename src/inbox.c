@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -51,6 +52,7 @@ static void parse_jsonb(void *arg);
 static char *body_in_server_encoding(MbText body);
 static bool is_json(MbText body);
 static int64 store_raw(MbText body);
+static bool is_pending(HeapTuple tuple, TupleDesc desc);
 static void fill_column(TupleDesc desc, const char *name, Datum value, bool present,
 						int *attnums, Datum *values, bool *nulls, HeapTuple tuple, int *n);
 
@@ -155,7 +157,14 @@ webhook_inbox_fill(PG_FUNCTION_ARGS)
 
 	payload = heap_getattr(tuple, SPI_fnumber(desc, "payload"), desc, &isnull);
 	if (isnull)
+	{
+		/* cheaper than a CHECK, which is parsed anew in each statement */
+		if (heap_attisnull(tuple, SPI_fnumber(desc, "payload_raw"), desc) && is_pending(tuple, desc))
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in column \"payload\" of relation \"webhook_inbox\"")));
 		return PointerGetDatum(tuple);
+	}
 	mb_event_read_envelope(mb_json_from_jsonb(DatumGetJsonbP(payload)), &event);
 
 	fill_column(desc, "event_id", mb_spi_text_datum(event.id), event.id.data != NULL, attnums, values, nulls, tuple, &n);
@@ -387,8 +396,12 @@ static char *
 body_in_server_encoding(MbText body)
 {
 	char	   *copy = pnstrdup(body.data, body.len);
-	char	   *converted = pg_any_to_server(copy, body.len, PG_UTF8);
+	char	   *converted;
 
+	/* it was verified already */
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return copy;
+	converted = pg_any_to_server(copy, body.len, PG_UTF8);
 	if (converted != copy)
 		pfree(copy);
 	return converted;
@@ -417,6 +430,15 @@ store_raw(MbText body)
 								" VALUES ($1, 'dead', 'not_jsonb') RETURNING id", 1, types);
 	mb_spi_execute(insert, args, false, SPI_OK_INSERT_RETURNING);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+static bool
+is_pending(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		status = heap_getattr(tuple, SPI_fnumber(desc, "status"), desc, &isnull);
+
+	return mb_text_is(mb_spi_text(status, isnull), "pending");
 }
 
 static void

@@ -79,7 +79,8 @@ mb_probe_end(MbProbeScan *scan)
 {
 	index_endscan(scan->scan);
 	ExecDropSingleTupleTableSlot(scan->slot);
-	index_close(scan->index, AccessShareLock);
+	/* kept to the transaction's end, as the executor does */
+	index_close(scan->index, NoLock);
 }
 
 static bool

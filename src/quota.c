@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -157,7 +158,7 @@ read_usage(const MbCatalog *catalog, MbText user_id, MbText feature, TimestampTz
 		usage.held = DatumGetInt64(slot_getattr(slot, 5, &isnull));
 	}
 	mb_probe_end(&scan);
-	table_close(rel, AccessShareLock);
+	table_close(rel, NoLock);
 	return usage;
 }
 

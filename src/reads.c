@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -78,7 +79,7 @@ mb_entitlement_at(const MbCatalog *catalog, MbText user_id, const MbUserRow *row
 						 isnull ? INT64_MAX : DatumGetTimestampTz(until), at, "other");
 		}
 		mb_probe_end(&scan);
-		table_close(rel, AccessShareLock);
+		table_close(rel, NoLock);
 	}
 	return result;
 }

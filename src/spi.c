@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "optimizer/plancat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -16,7 +17,23 @@
 #include "compat.h"
 #include "spi.h"
 
+/* The size of a table that is planned for, at least. */
+#define PLANNED_PAGES 100000
+#define PLANNED_TUPLES 1000000
+
+static get_relation_info_hook_type prev_get_relation_info_hook = NULL;
+static bool planning = false;
+
 static void make_plan(SPIPlanPtr plan);
+static void set_local(const char *name, const char *value);
+static void enlarge_relation(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel);
+
+void
+mb_spi_init(void)
+{
+	prev_get_relation_info_hook = get_relation_info_hook;
+	get_relation_info_hook = enlarge_relation;
+}
 
 SPIPlanPtr
 mb_spi_prepare(const char *sql, int nargs, Oid *types)
@@ -31,10 +48,19 @@ mb_spi_prepare(const char *sql, int nargs, Oid *types)
 void
 mb_spi_execute(SPIPlanPtr plan, Datum *args, bool read_only, int expected)
 {
+	int			nest_level = 0;
 	int			result;
 
+	/* a session that forces custom plans would plan anew, and otherwise */
+	if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
+	{
+		nest_level = NewGUCNestLevel();
+		set_local("plan_cache_mode", "auto");
+	}
 	make_plan(plan);
 	result = SPI_execute_plan(plan, args, NULL, read_only, 0);
+	if (nest_level > 0)
+		AtEOXact_GUC(true, nest_level);
 	if (result != expected)
 		elog(ERROR, "unexpected result of a plan: %s", SPI_result_code_string(result));
 }
@@ -106,18 +132,16 @@ mb_text_copy(MbText text)
 }
 
 /*
- * Plan under our planner settings, if a plan has to be made: index nested
- * loops.  Set-wise statements join a sorted array to a table; a plan made
- * while the table was tiny would otherwise be a sequential scan that is kept
- * while the table grows, and a hash join would lose the order in which rows
- * are locked.  Nor is a short statement worth compiling, whatever the guessed
- * size of an array makes it cost.  The settings are back before the plan is executed, so that the
- * triggers of the app's table do not see them.
+ * Make the plan, if one has to be made, for tables of a size that they will
+ * have.  A plan made while a table is tiny would otherwise read all of it, and
+ * be kept while the table grows; and rows would not be locked in the order of
+ * the sorted array that names them.  Nor is a short statement worth compiling.
+ * All this is over before the plan is executed, so that the triggers of the
+ * app's table do not see it.
  */
 static void
 make_plan(SPIPlanPtr plan)
 {
-	static const char *const off[] = {"enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit"};
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	CachedPlan *cached;
 	int			nest_level;
@@ -125,9 +149,44 @@ make_plan(SPIPlanPtr plan)
 	if (source->is_valid && source->gplan != NULL && source->gplan->is_valid)
 		return;
 	nest_level = NewGUCNestLevel();
-	for (int i = 0; i < (int) lengthof(off); i++)
-		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	cached = SPI_plan_get_cached_plan(plan);
-	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	set_local("jit", "off");
+	PG_TRY();
+	{
+		planning = true;
+		cached = SPI_plan_get_cached_plan(plan);
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+	}
+	PG_FINALLY();
+	{
+		planning = false;
+	}
+	PG_END_TRY();
 	AtEOXact_GUC(true, nest_level);
+}
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* The planner's idea of a table, made large while it plans for us. */
+static void
+enlarge_relation(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
+{
+	ListCell   *lc;
+
+	if (prev_get_relation_info_hook)
+		prev_get_relation_info_hook(root, relid, inhparent, rel);
+	if (!planning)
+		return;
+	rel->pages = Max(rel->pages, PLANNED_PAGES);
+	rel->tuples = Max(rel->tuples, PLANNED_TUPLES);
+	foreach(lc, rel->indexlist)
+	{
+		IndexOptInfo *index = lfirst(lc);
+
+		index->pages = Max(index->pages, PLANNED_PAGES / 10);
+		index->tuples = Max(index->tuples, PLANNED_TUPLES);
+	}
 }

@@ -11,6 +11,9 @@
 
 #include "text.h"
 
+/* Install the planner hook; once, from _PG_init. */
+extern void mb_spi_init(void);
+
 /*
  * Prepare and keep a plan.  Needs an SPI connection.  The plan is generic:
  * our statements have one good plan, and planning each time would cost more

@@ -15,8 +15,6 @@
 #include "catalog.h"
 #include "drain.h"
 #include "inbox.h"
-#include "json_jsonb.h"
-#include "settings.h"
 #include "spi.h"
 
 static void sync_event(Jsonb *payload, MbApplyEvent *event);
@@ -51,7 +49,7 @@ sync_subscription_from_event(PG_FUNCTION_ARGS)
 	desc = BlessTupleDesc(desc);
 
 	SPI_connect();
-	mb_event_read(mb_json_from_jsonb(payload), &mb_catalog_get()->plans, mb_livemode, &event.event);
+	mb_apply_read(payload, &mb_catalog_get()->plans, &event);
 	event.reason = mb_text(event.event.reason);
 
 	/* What has no id is no event and cannot be recorded as one. */

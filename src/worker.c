@@ -140,6 +140,9 @@ pin_settings(void)
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
+		{"role", "none"},
+		{"row_security", "on"},
+		{"session_replication_role", "origin"},
 	};
 
 	for (int i = 0; i < (int) lengthof(pins); i++)
@@ -220,7 +223,7 @@ ready(void)
 		else
 		{
 			mb_catalog_get();
-			mb_app_table_check();
+			mb_app_table_lock_table();
 			result = true;
 		}
 		PopActiveSnapshot();

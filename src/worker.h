@@ -7,10 +7,12 @@
 
 #include "postgres.h"
 
+#include "compat.h"
+
 /* Register one worker per database; once, from _PG_init, when preloaded. */
 extern void mb_worker_init(void);
 
 /* The worker's entry point, by name in the postmaster's registration. */
-extern PGDLLEXPORT void momento_billing_worker_main(Datum slot) pg_attribute_noreturn();
+pg_noreturn extern PGDLLEXPORT void momento_billing_worker_main(Datum slot);
 
 #endif							/* MB_WORKER_H */

@@ -985,7 +985,7 @@ outcomes(void **state)
 		{&failed, MB_OUTCOME_APPLIED},
 		{&failed, MB_OUTCOME_DUPLICATE},
 		{&failed_before, MB_OUTCOME_STALE},
-		{&recovered, MB_OUTCOME_UNCHANGED},
+		{&recovered, MB_OUTCOME_APPLIED},
 		{&failed_late, MB_OUTCOME_STALE},
 		{&deleted, MB_OUTCOME_APPLIED},
 		{&after_all, MB_OUTCOME_STALE},
