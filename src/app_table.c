@@ -210,7 +210,7 @@ mb_app_table_read(MbText user_id, MbUserRow *row)
 	Binding    *b = open_table(&rel, AccessShareLock);
 	bool		found;
 
-	found = b->can_probe && !mb_force_spi ? read_by_probe(b, rel, user_id, row) : read_by_spi(b, user_id, row);
+	found = b->can_probe && !mb_force_spi && mb_probe_usable(&b->probe) ? read_by_probe(b, rel, user_id, row) : read_by_spi(b, user_id, row);
 	/* kept to the transaction's end, as the executor does */
 	table_close(rel, NoLock);
 	return found;

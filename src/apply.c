@@ -651,8 +651,14 @@ static void
 write_other_access(Batch *batch, const MbOtherAccess *access, int naccess)
 {
 	int			nold;
-	MbOtherAccess *old = mb_store_other_access(batch->users, batch->nusers, &nold);
-	bool		same = nold == naccess;
+	MbOtherAccess *old;
+	bool		same;
+
+	/* asked again, because whoever had the users' rows may have written some */
+	if (naccess == 0 && !mb_catalog_get()->has_other_access)
+		return;
+	old = mb_store_other_access(batch->users, batch->nusers, &nold);
+	same = nold == naccess;
 
 	/* both are sorted by user, then by ref */
 	for (int i = 0; same && i < nold; i++)
@@ -722,6 +728,10 @@ finish(Batch *batch)
 		/* an earlier attempt of this event was applied, all but the row */
 		if (event->outcome == MB_OUTCOME_DUPLICATE)
 			event->outcome = batch->row_changed[user] ? MB_OUTCOME_APPLIED : MB_OUTCOME_UNCHANGED;
+
+		/* alone, it is what had a row written that was refused before */
+		if (event->outcome == MB_OUTCOME_UNCHANGED && batch->nevents == 1 && batch->row_changed[user])
+			event->outcome = MB_OUTCOME_APPLIED;
 	}
 }
 

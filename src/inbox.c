@@ -52,7 +52,7 @@ static void parse_jsonb(void *arg);
 static char *body_in_server_encoding(MbText body);
 static bool is_json(MbText body);
 static int64 store_raw(MbText body);
-static bool is_pending(HeapTuple tuple, TupleDesc desc);
+static void check_row(HeapTuple tuple, TupleDesc desc);
 static void fill_column(TupleDesc desc, const char *name, Datum value, bool present,
 						int *attnums, Datum *values, bool *nulls, HeapTuple tuple, int *n);
 
@@ -155,16 +155,10 @@ webhook_inbox_fill(PG_FUNCTION_ARGS)
 	ForceSyncCommit();
 	mb_stats_wake_at_end();
 
+	check_row(tuple, desc);
 	payload = heap_getattr(tuple, SPI_fnumber(desc, "payload"), desc, &isnull);
 	if (isnull)
-	{
-		/* cheaper than a CHECK, which is parsed anew in each statement */
-		if (heap_attisnull(tuple, SPI_fnumber(desc, "payload_raw"), desc) && is_pending(tuple, desc))
-			ereport(ERROR,
-					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("null value in column \"payload\" of relation \"webhook_inbox\"")));
 		return PointerGetDatum(tuple);
-	}
 	mb_event_read_envelope(mb_json_from_jsonb(DatumGetJsonbP(payload)), &event);
 
 	fill_column(desc, "event_id", mb_spi_text_datum(event.id), event.id.data != NULL, attnums, values, nulls, tuple, &n);
@@ -432,13 +426,28 @@ store_raw(MbText body)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-static bool
-is_pending(HeapTuple tuple, TupleDesc desc)
+/* What CHECK constraints would do, which are parsed anew in each statement. */
+static void
+check_row(HeapTuple tuple, TupleDesc desc)
 {
+	static const char *const statuses[] = {"pending", "processed", "ignored", "waiting", "dead"};
 	bool		isnull;
-	Datum		status = heap_getattr(tuple, SPI_fnumber(desc, "status"), desc, &isnull);
+	Datum		datum = heap_getattr(tuple, SPI_fnumber(desc, "status"), desc, &isnull);
+	MbText		status = mb_spi_text(datum, isnull);
+	bool		known = isnull; /* NOT NULL refuses it */
 
-	return mb_text_is(mb_spi_text(status, isnull), "pending");
+	for (int i = 0; i < (int) lengthof(statuses); i++)
+		known |= mb_text_is(status, statuses[i]);
+	if (!known)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("invalid status \"%.*s\" in table \"webhook_inbox\"", status.len, status.data),
+				 errhint("It is pending, processed, ignored, waiting or dead.")));
+	if (mb_text_is(status, "pending") && heap_attisnull(tuple, SPI_fnumber(desc, "payload"), desc) &&
+		heap_attisnull(tuple, SPI_fnumber(desc, "payload_raw"), desc))
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("null value in column \"payload\" of table \"webhook_inbox\"")));
 }
 
 static void

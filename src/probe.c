@@ -9,6 +9,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "catalog/pg_am.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -34,6 +35,8 @@ mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolu
 		if (found)
 		{
 			probe->indexid = RelationGetRelid(index);
+			probe->check_xmin = index->rd_index->indcheckxmin ?
+				HeapTupleHeaderGetXmin(index->rd_indextuple->t_data) : InvalidTransactionId;
 			probe->nkeys = ncolumns;
 			for (int i = 0; i < ncolumns; i++)
 			{
@@ -50,6 +53,12 @@ mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolu
 	}
 	list_free(indexes);
 	return found;
+}
+
+bool
+mb_probe_usable(const MbProbe *probe)
+{
+	return !TransactionIdIsValid(probe->check_xmin) || TransactionIdPrecedes(probe->check_xmin, TransactionXmin);
 }
 
 void

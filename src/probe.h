@@ -19,6 +19,8 @@
 typedef struct MbProbe
 {
 	Oid			indexid;
+	TransactionId check_xmin;	/* if valid, the index is only for snapshots
+								 * that are newer */
 	int			nkeys;
 	ScanKeyData keys[MB_PROBE_MAX_KEYS];
 } MbProbe;
@@ -37,6 +39,13 @@ typedef struct MbProbeScan
  * begin with them.  False if there is no such btree index.
  */
 extern bool mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolumns, bool unique);
+
+/*
+ * May the index be used by this transaction?  One that was built over rows
+ * with broken HOT chains lacks what older snapshots see; the planner leaves it
+ * alone for the same reason.
+ */
+extern bool mb_probe_usable(const MbProbe *probe);
 
 /*
  * Scan under the active snapshot: rows are the user's data, and a statement
