@@ -25,6 +25,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
@@ -307,13 +308,14 @@ open_table(Relation *rel, LOCKMODE lockmode)
 	{
 		Binding    *b = get_binding();
 
-		*rel = try_relation_open(b->relid, lockmode);
-		if (*rel != NULL && valid && b == binding)
+		/* the lock first: if nothing has happened by then, nothing can */
+		LockRelationOid(b->relid, lockmode);
+		if (valid && b == binding)
+		{
+			*rel = relation_open(b->relid, NoLock);
 			return b;
-		if (*rel != NULL)
-			relation_close(*rel, lockmode);
-		else
-			mb_app_table_forget();
+		}
+		UnlockRelationOid(b->relid, lockmode);
 	}
 }
 
@@ -362,7 +364,9 @@ bind_table(void)
 	new->is_table = rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	if (new->is_table)
 		new->can_write = mb_probe_init(&new->probe, rel, &new->attnum[MB_COL_USER_ID], 1, true);
-	new->can_probe = new->can_write && rel->rd_rel->relkind == RELKIND_RELATION;
+
+	/* an index knows nothing of inheritance children's rows */
+	new->can_probe = new->can_write && rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relhassubclass;
 
 	/* Plans are made at their first use and freed with the context. */
 	new->free_plans.func = free_plans;
@@ -604,8 +608,8 @@ read_by_probe(Binding *b, Relation rel, MbText user_id, MbUserRow *row)
 			.tier = nulls[MB_COL_TIER] ? MB_NO_TEXT : label_text(b, MB_COL_TIER, values[MB_COL_TIER]),
 			.status = nulls[MB_COL_STATUS] ? MB_STATUS_OTHER :
 				mb_status_from_label(label_text(b, MB_COL_STATUS, values[MB_COL_STATUS])),
-			.subscription_id = nulls[MB_COL_SUBSCRIPTION_ID] ? MB_NO_TEXT :
-				mb_text(TextDatumGetCString(values[MB_COL_SUBSCRIPTION_ID])),
+			/* only whether there is one, in the row of a read */
+			.subscription_id = nulls[MB_COL_SUBSCRIPTION_ID] ? MB_NO_TEXT : MB_TEXT_LITERAL(""),
 			.period_start = nulls[MB_COL_PERIOD_START] ? MB_NO_TIME : DatumGetTimestamp(values[MB_COL_PERIOD_START]),
 			.period_end = nulls[MB_COL_PERIOD_END] ? MB_NO_TIME : DatumGetTimestamp(values[MB_COL_PERIOD_END]),
 			.cancel_at_period_end = !nulls[MB_COL_CANCEL_AT_PERIOD_END] && DatumGetBool(values[MB_COL_CANCEL_AT_PERIOD_END]),
@@ -641,9 +645,9 @@ read_by_spi(Binding *b, MbText user_id, MbUserRow *row)
 		*row = app_row.row;
 		MemoryContextSwitchTo(caller);
 		row->tier = mb_text_copy(row->tier);
-		row->customer_id = mb_text_copy(row->customer_id);
-		row->subscription_id = mb_text_copy(row->subscription_id);
-		row->price_id = mb_text_copy(row->price_id);
+		row->customer_id = row->price_id = MB_NO_TEXT;
+		if (row->subscription_id.data != NULL)
+			row->subscription_id = MB_TEXT_LITERAL("");
 	}
 	SPI_finish();
 	return found;

@@ -67,7 +67,8 @@ extern MbText mb_app_table_canonical_user(MbText user_id);
  * Read a user's row under the active snapshot, by index probe, or by SQL
  * where the table is no plain table or has no fitting index.  Reads as the
  * table's owner, without row security: EXECUTE on our functions is the gate.
- * False if there is none.  The texts of "row" live in the current context.
+ * False if there is none.  Of the ids, "row" only says whether there is a
+ * subscription's; its tier lives in the current context or longer.
  */
 extern bool mb_app_table_read(MbText user_id, MbUserRow *row);
 

@@ -84,6 +84,7 @@ static void write_ours(Batch *batch);
 static void collect_users(Batch *batch);
 static void derive_guarded(Batch *batch);
 static void derive(void *arg);
+static void release_subscriptions(Batch *batch, const MbText *old_subscriptions);
 static void derive_user(Batch *batch, int user, const MbSubscription *const *subscriptions, int n,
 						MbTime now, MbOtherAccess *access, int *naccess);
 static void write_other_access(Batch *batch, const MbOtherAccess *access, int naccess);
@@ -546,6 +547,7 @@ derive(void *arg)
 		MbSubscription *subscriptions = mb_store_subscriptions_of_users(batch->users, batch->nusers, &nsubscriptions);
 		const MbSubscription **sorted = palloc(Max(nsubscriptions, 1) * sizeof(MbSubscription *));
 		MbAppRow   *writes = palloc(batch->nusers * sizeof(MbAppRow));
+		MbText	   *old_subscriptions = palloc0(batch->nusers * sizeof(MbText));
 		MbOtherAccess *access = palloc(Max(nsubscriptions, 1) * sizeof(MbOtherAccess));
 		int			naccess = 0;
 		int			nwrites = 0;
@@ -557,8 +559,10 @@ derive(void *arg)
 		{
 			int			user = find_text(batch->users, batch->nusers, locked[i].user_id);
 
-			if (user >= 0)
-				batch->rows[user] = locked[i];
+			if (user < 0)
+				continue;
+			batch->rows[user] = locked[i];
+			old_subscriptions[user] = locked[i].row.subscription_id;
 		}
 		for (int i = 0; i < nsubscriptions; i++)
 			sorted[i] = &subscriptions[i];
@@ -582,12 +586,41 @@ derive(void *arg)
 			writes[nwrites++] = batch->rows[user];
 			batch->rows[user].exists = true;
 		}
+		release_subscriptions(batch, old_subscriptions);
 		if (mb_app_table_write(writes, nwrites))
 		{
 			write_other_access(batch, access, naccess);
 			return;
 		}
 	}
+}
+
+/*
+ * A subscription that goes from one user's row to another's must leave the
+ * first before it enters the second, since its column is unique.
+ */
+static void
+release_subscriptions(Batch *batch, const MbText *old_subscriptions)
+{
+	MbText	   *taken = palloc(batch->nusers * sizeof(MbText));
+	MbAppRow   *releases = palloc(batch->nusers * sizeof(MbAppRow));
+	int			ntaken = 0;
+	int			n = 0;
+
+	for (int user = 0; user < batch->nusers; user++)
+		if (batch->row_changed[user] && batch->rows[user].row.subscription_id.data != NULL &&
+			!mb_text_eq(batch->rows[user].row.subscription_id, old_subscriptions[user]))
+			taken[ntaken++] = batch->rows[user].row.subscription_id;
+	ntaken = sort_unique(taken, ntaken);
+	for (int user = 0; user < batch->nusers; user++)
+		if (batch->row_changed[user] && old_subscriptions[user].data != NULL &&
+			!mb_text_eq(batch->rows[user].row.subscription_id, old_subscriptions[user]) &&
+			find_text(taken, ntaken, old_subscriptions[user]) >= 0)
+		{
+			releases[n] = batch->rows[user];
+			releases[n++].row.subscription_id = MB_NO_TEXT;
+		}
+	mb_app_table_write(releases, n);
 }
 
 /* One user's row and other entitlements from all of the user's subscriptions. */

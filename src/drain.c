@@ -611,7 +611,12 @@ process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts)
 			if (!part.locked)
 				return false;
 			add_counts(counts, &part.counts);
-			drain->careful = part.busy;
+
+			/*
+			 * A client's locks stay until its transaction ends, so that a
+			 * later part must not wait for anybody: it could close a circle.
+			 */
+			drain->careful = part.busy || !drain->own_transactions;
 		}
 		else if (nids > 1)
 		{

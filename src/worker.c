@@ -83,6 +83,9 @@ momento_billing_worker_main(Datum slot)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+
+	/* a cancel would end the process; an event that hangs is for terminate */
+	pqsignal(SIGINT, SIG_IGN);
 	BackgroundWorkerUnblockSignals();
 	died_connecting = mb_stats_attach(DatumGetInt32(slot));
 
@@ -275,7 +278,10 @@ drain_all(MbDrain *drain)
 			FlushErrorState();
 			AbortOutOfAnyTransaction();
 			MemoryContextSwitchTo(context);
-			report(MB_WORKER_NOT_READY, error->message);
+
+			/* a client that drains is no trouble */
+			if (!mb_apply_is_conflict(error->sqlerrcode))
+				report(MB_WORKER_NOT_READY, error->message);
 			FreeErrorData(error);
 		}
 		PG_END_TRY();

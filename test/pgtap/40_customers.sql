@@ -52,6 +52,21 @@ SELECT is(pg_temp.link('cus_c'), 'uc metadata', 'however old');
 SELECT is(pg_temp.checked_out('evt_c5', 'sub_c5', 'cus_c5', user_id => 'uc5', reference => 'somebody'), 'applied', 'both in one session');
 SELECT is(pg_temp.link('cus_c5'), 'uc5 metadata', 'metadata wins');
 
+-- The new user has a row already, and its name sorts before or after: the
+-- subscription leaves the one row before it enters the other.
+SELECT is(pg_temp.bought('evt_r' || u, 'sub_old_' || u, 'cus_old_' || u, user_id => u), 'applied', u || ' has a row')
+	FROM (VALUES ('a_new'), ('z_new')) AS v (u);
+SELECT is(pg_temp.checked_out('evt_s' || u, 'sub_' || u, 'cus_' || u, reference => 'm_old_' || u), 'applied', 'a payment link binds the customer to another user')
+	FROM (VALUES ('a_new'), ('z_new')) AS v (u);
+SELECT is(pg_temp.bought('evt_t' || u, 'sub_' || u, 'cus_' || u, at => '2026-01-02 00:00+00'), 'applied', 'who gets the row')
+	FROM (VALUES ('a_new'), ('z_new')) AS v (u);
+SELECT is(pg_temp.bought('evt_u' || u, 'sub_' || u, 'cus_' || u, user_id => u, at => '2026-01-03 00:00+00'), 'applied', 'rule 5: metadata re-binds it to ' || u)
+	FROM (VALUES ('a_new'), ('z_new')) AS v (u);
+SELECT is(fixture.app_row(u), 'PRO ACTIVE sub_' || u, 'whose row shows the newer subscription')
+	FROM (VALUES ('a_new'), ('z_new')) AS v (u);
+SELECT is(fixture.app_row('m_old_' || u), 'BASIC INACTIVE', 'and not the other''s any more')
+	FROM (VALUES ('a_new'), ('z_new')) AS v (u);
+
 -- R27: anybody can set client_reference_id.
 SELECT is(pg_temp.checked_out('evt_d1', 'sub_d', 'cus_d', reference => 'ua'), 'waiting unknown_user', 'R27: refused for a user who has another customer');
 SELECT is(pg_temp.link('cus_d'), '', 'R27: not linked');
