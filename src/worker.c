@@ -49,6 +49,7 @@ static bool database_exists(const char *database);
 static bool ready(void);
 static void drain_all(MbDrain *drain);
 static void nap(long timeout);
+static void check_for_interrupts(void);
 static void reload_settings(void);
 static void report(MbWorkerState state, const char *message);
 
@@ -83,9 +84,6 @@ momento_billing_worker_main(Datum slot)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
-
-	/* a cancel would end the process; an event that hangs is for terminate */
-	pqsignal(SIGINT, SIG_IGN);
 	BackgroundWorkerUnblockSignals();
 	died_connecting = mb_stats_attach(DatumGetInt32(slot));
 
@@ -103,7 +101,7 @@ momento_billing_worker_main(Datum slot)
 	drain = mb_drain_create(true);
 	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
+		check_for_interrupts();
 		reload_settings();
 		if (!mb_enabled)
 		{
@@ -259,7 +257,7 @@ drain_all(MbDrain *drain)
 	{
 		MbCounts	counts = {0};
 
-		CHECK_FOR_INTERRUPTS();
+		check_for_interrupts();
 		seen = 0;
 		report(MB_WORKER_DRAINING, NULL);
 		pgstat_report_activity(STATE_RUNNING, "draining momento_billing.webhook_inbox");
@@ -299,6 +297,17 @@ nap(long timeout)
 	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0);
 
 	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	check_for_interrupts();
+}
+
+/*
+ * Between batches a cancel has nothing to cancel, and must not end the
+ * process.  (Ignoring the signal would also ignore lock_timeout's.)
+ */
+static void
+check_for_interrupts(void)
+{
+	QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 }
 
