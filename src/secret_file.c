@@ -50,7 +50,8 @@ mb_secret_file_read(const char *setting, const char *path, const MbText **result
 		return nsecrets;
 
 	forget();
-	fd = OpenTransientFile(path, O_RDONLY);
+	/* not to wait for the other end, should it be a pipe */
+	fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
