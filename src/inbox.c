@@ -240,14 +240,13 @@ mb_inbox_store(Jsonb *payload, MbInboxRow *row)
 static Datum
 receive(FunctionCallInfo fcinfo, MbText body)
 {
-	TupleDesc	desc;
+	static TupleDesc cache = NULL;
+	TupleDesc	desc = mb_spi_result_desc(fcinfo, &cache);
 	Datum		values[4];
 	bool		nulls[4] = {false};
 	Jsonb	   *payload;
 	HeapTuple	result;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	if (body.data == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -277,7 +276,7 @@ receive(FunctionCallInfo fcinfo, MbText body)
 		values[3] = BoolGetDatum(!row.inserted);
 		SPI_finish();
 	}
-	result = heap_form_tuple(BlessTupleDesc(desc), values, nulls);
+	result = heap_form_tuple(desc, values, nulls);
 	return HeapTupleGetDatum(result);
 }
 

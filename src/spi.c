@@ -6,11 +6,13 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "funcapi.h"
 #include "optimizer/plancat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 
@@ -63,6 +65,22 @@ mb_spi_execute(SPIPlanPtr plan, Datum *args, bool read_only, int expected)
 		AtEOXact_GUC(true, nest_level);
 	if (result != expected)
 		elog(ERROR, "unexpected result of a plan: %s", SPI_result_code_string(result));
+}
+
+TupleDesc
+mb_spi_result_desc(FunctionCallInfo fcinfo, TupleDesc *cache)
+{
+	TupleDesc	desc;
+	MemoryContext old_context;
+
+	if (*cache != NULL)
+		return *cache;
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	old_context = MemoryContextSwitchTo(TopMemoryContext);
+	*cache = BlessTupleDesc(CreateTupleDescCopy(desc));
+	MemoryContextSwitchTo(old_context);
+	return *cache;
 }
 
 Datum

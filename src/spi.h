@@ -27,6 +27,12 @@ extern SPIPlanPtr mb_spi_prepare(const char *sql, int nargs, Oid *types);
  */
 extern void mb_spi_execute(SPIPlanPtr plan, Datum *args, bool read_only, int expected);
 
+/*
+ * The row type that a function of ours returns, worked out once per backend
+ * and kept in "cache".
+ */
+extern TupleDesc mb_spi_result_desc(FunctionCallInfo fcinfo, TupleDesc *cache);
+
 /* An array of a type. */
 extern Datum mb_spi_array(Datum *elements, int count, Oid type);
 

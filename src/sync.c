@@ -32,21 +32,19 @@ Datum
 sync_subscription_from_event(PG_FUNCTION_ARGS)
 {
 	MbApplyEvent event = {.outcome = MB_OUTCOME_IGNORED};
-	TupleDesc	desc;
+	static TupleDesc cache = NULL;
+	TupleDesc	desc = mb_spi_result_desc(fcinfo, &cache);
 	Datum		values[6];
 	bool		nulls[6];
 	MbText		results[6];
 	Jsonb	   *payload;
 	HeapTuple	result;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("event must not be null")));
 	payload = PG_GETARG_JSONB_P(0);
-	desc = BlessTupleDesc(desc);
 
 	SPI_connect();
 	mb_apply_read(payload, &mb_catalog_get()->plans, &event);
