@@ -79,7 +79,10 @@ SET momento_billing.livemode = 'live';
 SET momento_billing.signature_tolerance = '1 day';
 SET momento_billing.force_spi = on;
 SET momento_billing.enabled = off;
+-- the server's own text differs from one major to another
+\set VERBOSITY sqlstate
 SHOW momento_billing.webhook_secret_file;
+\set VERBOSITY default
 RESET ROLE;
 
 -- An app that verifies signatures itself may insert a payload, and nothing else.

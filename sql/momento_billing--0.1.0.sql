@@ -320,7 +320,7 @@ COMMENT ON FUNCTION momento_billing.price_id_to_tier(text) IS 'the tier that a S
 
 CREATE FUNCTION momento_billing.verify_signature(payload bytea, signature text, secret text,
 		tolerance interval DEFAULT '300 s', received_at timestamptz DEFAULT pg_catalog.now()) RETURNS boolean
-	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION momento_billing.verify_signature(bytea, text, text, interval, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION momento_billing.verify_signature(bytea, text, text, interval, timestamptz) IS 'whether a Stripe-Signature header is right for a payload; a NULL tolerance checks no age';
 
@@ -496,6 +496,12 @@ COMMENT ON VIEW momento_billing.worker_status IS 'one row per database in moment
 CREATE FUNCTION momento_billing.grant_app_access(role regrole) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	-- GRANT itself would only warn, and grant nothing.
+	IF NOT has_schema_privilege('momento_billing', 'USAGE WITH GRANT OPTION') THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = 'permission denied to grant access to momento_billing',
+			HINT = 'Call this as the owner of the extension or a superuser.';
+	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA momento_billing TO %s', role);
 	EXECUTE format('GRANT EXECUTE ON FUNCTION
 		momento_billing.effective_tier(text),
@@ -518,6 +524,12 @@ COMMENT ON FUNCTION momento_billing.grant_app_access(regrole) IS 'gives an app''
 CREATE FUNCTION momento_billing.grant_admin_access(role regrole) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	-- GRANT itself would only warn, and grant nothing.
+	IF NOT has_schema_privilege('momento_billing', 'USAGE WITH GRANT OPTION') THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = 'permission denied to grant access to momento_billing',
+			HINT = 'Call this as the owner of the extension or a superuser.';
+	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA momento_billing TO %s', role);
 	EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA momento_billing TO %s', role);
 	EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA momento_billing TO %s', role);

@@ -8,8 +8,6 @@
 
 #include "postgres.h"
 
-#include "apply.h"
-#include "inbox.h"
 #include "stats.h"
 
 typedef struct MbDrain MbDrain;
@@ -28,8 +26,5 @@ extern MbDrain *mb_drain_create(bool own_transactions);
  * over, others are raised.
  */
 extern int	mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts);
-
-/* Write outcomes into the inbox rows, and count them; needs an SPI connection. */
-extern void mb_drain_settle(const MbInboxRow *rows, const MbApplyEvent *events, int nevents, MbCounts *counts);
 
 #endif							/* MB_DRAIN_H */

@@ -21,6 +21,7 @@
 #define MAX_FILE 65536
 #define MAX_SECRETS 64
 
+static MemoryContext context = NULL;
 static char *cached_path = NULL;
 static struct stat cached_stat;
 static char *buffer = NULL;
@@ -59,7 +60,9 @@ mb_secret_file_read(const char *setting, const char *path, const MbText **result
 				 errhint("The server's user must be able to read it.")));
 	check_file(setting, path, &st);
 
-	buffer = MemoryContextAlloc(TopMemoryContext, MAX_FILE);
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "mb secrets", ALLOCSET_SMALL_SIZES);
+	buffer = MemoryContextAlloc(context, MAX_FILE);
 	while (len < MAX_FILE && (got = read(fd, buffer + len, MAX_FILE - len)) != 0)
 	{
 		if (got < 0 && errno == EINTR)
@@ -72,7 +75,7 @@ mb_secret_file_read(const char *setting, const char *path, const MbText **result
 	}
 	CloseTransientFile(fd);
 	split_lines(len);
-	cached_path = MemoryContextStrdup(TopMemoryContext, path);
+	cached_path = MemoryContextStrdup(context, path);
 	cached_stat = st;
 	return nsecrets;
 }

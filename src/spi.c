@@ -67,6 +67,14 @@ mb_spi_execute(SPIPlanPtr plan, Datum *args, bool read_only, int expected)
 		elog(ERROR, "unexpected result of a plan: %s", SPI_result_code_string(result));
 }
 
+void
+mb_spi_run(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *args, int expected)
+{
+	if (*plan == NULL)
+		*plan = mb_spi_prepare(sql, nargs, types);
+	mb_spi_execute(*plan, args, false, expected);
+}
+
 TupleDesc
 mb_spi_result_desc(FunctionCallInfo fcinfo, TupleDesc *cache)
 {
@@ -77,7 +85,7 @@ mb_spi_result_desc(FunctionCallInfo fcinfo, TupleDesc *cache)
 		return *cache;
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	old_context = MemoryContextSwitchTo(TopMemoryContext);
+	old_context = MemoryContextSwitchTo(CacheMemoryContext);
 	*cache = BlessTupleDesc(CreateTupleDescCopy(desc));
 	MemoryContextSwitchTo(old_context);
 	return *cache;

@@ -27,6 +27,9 @@ extern SPIPlanPtr mb_spi_prepare(const char *sql, int nargs, Oid *types);
  */
 extern void mb_spi_execute(SPIPlanPtr plan, Datum *args, bool read_only, int expected);
 
+/* Execute a plan as above, read-write; prepared and kept at its first use. */
+extern void mb_spi_run(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *args, int expected);
+
 /*
  * The row type that a function of ours returns, worked out once per backend
  * and kept in "cache".

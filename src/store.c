@@ -107,7 +107,6 @@ static void save_subscriptions(PlanId plan, const MbSubscription *const *subscri
 static Datum subscriptions_array(const MbSubscription *const *subscriptions, int count);
 static const char *column_list(const char *prefix);
 static const char *update_list(void);
-static void run(PlanId plan, const char *sql, int nargs, Oid *types, Datum *args, int expected);
 static MbTime get_time(HeapTuple tuple, TupleDesc desc, int attno);
 static Datum time_array(const MbOtherAccess *access, int count, size_t offset);
 static Datum text_array_of(const void *structs, size_t size, int count, size_t offset);
@@ -144,7 +143,7 @@ mb_store_lock_customers(const MbText *ids, int nids, int *count)
 	Oid			types[] = {TEXTARRAYOID};
 	Datum		args[] = {mb_spi_text_array(ids, nids)};
 
-	run(PLAN_ADD_CUSTOMERS,
+	mb_spi_run(&plans[PLAN_ADD_CUSTOMERS],
 		"INSERT INTO momento_billing.stripe_customer (customer_id)"
 		" SELECT n.id FROM pg_catalog.unnest($1) AS n (id) ON CONFLICT (customer_id) DO NOTHING",
 		1, types, args, SPI_OK_INSERT);
@@ -192,7 +191,7 @@ mb_store_save_customers(const MbCustomer *customers, int count)
 	args[1] = text_array_of(customers, sizeof(MbCustomer), count, offsetof(MbCustomer, user_id));
 	args[2] = mb_spi_text_array(sources, count);
 	args[3] = mb_spi_array(times, count, TIMESTAMPTZOID);
-	run(PLAN_SAVE_CUSTOMERS,
+	mb_spi_run(&plans[PLAN_SAVE_CUSTOMERS],
 		"UPDATE momento_billing.stripe_customer AS c"
 		" SET user_id = n.user_id, link_source = n.link_source, link_created = n.link_created"
 		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
@@ -208,7 +207,7 @@ mb_store_subscriptions_with_user(const MbText *ids, int nids, int *count)
 	Datum		args[] = {mb_spi_text_array(ids, nids)};
 	MbText	   *result;
 
-	run(PLAN_SUBSCRIPTIONS_WITH_USER,
+	mb_spi_run(&plans[PLAN_SUBSCRIPTIONS_WITH_USER],
 		"SELECT subscription_id FROM momento_billing.stripe_subscription"
 		" WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) AND user_id IS NOT NULL ORDER BY subscription_id",
 		1, types, args, SPI_OK_SELECT);
@@ -225,7 +224,7 @@ mb_store_lock_subscriptions(const MbText *ids, int nids, const MbText *customers
 	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID};
 	Datum		args[] = {mb_spi_text_array(ids, nids), mb_spi_text_array(customers, ncustomers)};
 
-	run(PLAN_LOCK_SUBSCRIPTIONS,
+	mb_spi_run(&plans[PLAN_LOCK_SUBSCRIPTIONS],
 		plans[PLAN_LOCK_SUBSCRIPTIONS] ? NULL :
 		psprintf("SELECT %s FROM momento_billing.stripe_subscription"
 				 " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1 OPERATOR(pg_catalog.||) ARRAY("
@@ -315,7 +314,7 @@ mb_store_other_access(const MbText *users, int nusers, int *count)
 	Datum		args[] = {mb_spi_text_array(users, nusers)};
 	MbOtherAccess *result;
 
-	run(PLAN_READ_OTHER_ACCESS,
+	mb_spi_run(&plans[PLAN_READ_OTHER_ACCESS],
 		"SELECT user_id, source, ref, tier, valid_from, valid_until FROM momento_billing.other_access"
 		" WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY user_id, source, ref",
 		1, types, args, SPI_OK_SELECT);
@@ -346,7 +345,7 @@ mb_store_replace_other_access(const MbText *users, int nusers, const MbOtherAcce
 	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID};
 	Datum		args[6] = {mb_spi_text_array(users, nusers)};
 
-	run(PLAN_DELETE_OTHER_ACCESS,
+	mb_spi_run(&plans[PLAN_DELETE_OTHER_ACCESS],
 		"DELETE FROM momento_billing.other_access WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
 		1, delete_types, args, SPI_OK_DELETE);
 	if (count == 0)
@@ -357,7 +356,7 @@ mb_store_replace_other_access(const MbText *users, int nusers, const MbOtherAcce
 	args[3] = text_array_of(access, sizeof(MbOtherAccess), count, offsetof(MbOtherAccess, tier));
 	args[4] = time_array(access, count, offsetof(MbOtherAccess, valid_from));
 	args[5] = time_array(access, count, offsetof(MbOtherAccess, valid_until));
-	run(PLAN_INSERT_OTHER_ACCESS,
+	mb_spi_run(&plans[PLAN_INSERT_OTHER_ACCESS],
 		"INSERT INTO momento_billing.other_access (user_id, source, ref, tier, valid_from, valid_until)"
 		" SELECT n.a, n.b, n.c, n.d, CASE WHEN pg_catalog.isfinite(n.e) THEN n.e END, CASE WHEN pg_catalog.isfinite(n.f) THEN n.f END"
 		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
@@ -371,7 +370,7 @@ mb_store_end_waiting(const MbText *customers, int count)
 	Oid			types[] = {TEXTARRAYOID};
 	Datum		args[] = {mb_spi_text_array(customers, count)};
 
-	run(PLAN_END_WAITING,
+	mb_spi_run(&plans[PLAN_END_WAITING],
 		"UPDATE momento_billing.webhook_inbox"
 		" SET status = 'processed', reason = NULL, waiting_for = NULL, next_attempt_at = NULL,"
 		" processed_at = pg_catalog.clock_timestamp()"
@@ -387,7 +386,7 @@ read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int ex
 	Datum		args[] = {mb_spi_text_array(ids, nids)};
 	MbCustomer *result;
 
-	run(plan, sql, 1, types, args, expected);
+	mb_spi_run(&plans[plan], sql, 1, types, args, expected);
 	*count = (int) SPI_processed;
 	result = palloc(Max(*count, 1) * sizeof(MbCustomer));
 	for (int i = 0; i < *count; i++)
@@ -413,7 +412,7 @@ lock_free(PlanId plan, const char *sql, const MbText *ids, int nids, int *count)
 	Datum		args[] = {mb_spi_text_array(ids, nids)};
 	MbLocked   *result;
 
-	run(plan, sql, 1, types, args, SPI_OK_SELECT);
+	mb_spi_run(&plans[plan], sql, 1, types, args, SPI_OK_SELECT);
 	*count = (int) SPI_processed;
 	result = palloc(Max(*count, 1) * sizeof(MbLocked));
 	for (int i = 0; i < *count; i++)
@@ -478,7 +477,7 @@ save_subscriptions(PlanId plan, const MbSubscription *const *subscriptions, int 
 					 " ON CONFLICT (subscription_id) DO NOTHING", column_list(""), column_list("n.")) :
 			psprintf("UPDATE momento_billing.stripe_subscription AS s SET %s FROM pg_catalog.unnest($1) AS n"
 					 " WHERE s.subscription_id OPERATOR(pg_catalog.=) n.subscription_id", update_list());
-	run(plan, sql, 1, types, args, plan == PLAN_INSERT_SUBSCRIPTIONS ? SPI_OK_INSERT : SPI_OK_UPDATE);
+	mb_spi_run(&plans[plan], sql, 1, types, args, plan == PLAN_INSERT_SUBSCRIPTIONS ? SPI_OK_INSERT : SPI_OK_UPDATE);
 }
 
 static Datum
@@ -545,15 +544,6 @@ update_list(void)
 	for (int c = 1; c < NUM_COLUMNS; c++)
 		appendStringInfo(&list, "%s%s = n.%s", c == 1 ? "" : ", ", columns[c].name, columns[c].name);
 	return list.data;
-}
-
-/* Execute a plan, prepared at its first use. */
-static void
-run(PlanId plan, const char *sql, int nargs, Oid *types, Datum *args, int expected)
-{
-	if (plans[plan] == NULL)
-		plans[plan] = mb_spi_prepare(sql, nargs, types);
-	mb_spi_execute(plans[plan], args, false, expected);
 }
 
 static MbTime

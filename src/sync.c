@@ -13,8 +13,8 @@
 
 #include "apply.h"
 #include "catalog.h"
-#include "drain.h"
 #include "inbox.h"
+#include "settle.h"
 #include "spi.h"
 
 static void sync_event(Jsonb *payload, MbApplyEvent *event);
@@ -92,7 +92,7 @@ sync_event(Jsonb *payload, MbApplyEvent *event)
 		event->reason = MB_NO_TEXT;
 	}
 	else
-		mb_drain_settle(&row, event, 1, &counts);
+		mb_settle_events(&row, event, 1, &counts);
 }
 
 /* A dead event is worth another try, and a pending one is taken over. */

@@ -33,6 +33,7 @@
 #include "utils/snapmgr.h"
 
 #include "app_table.h"
+#include "apply.h"
 #include "catalog.h"
 #include "compat.h"
 #include "drain.h"
@@ -41,6 +42,8 @@
 #include "worker.h"
 
 #define RESTART_SECONDS 10
+
+static MemoryContext worker_context;
 
 static void pin_settings(void);
 static void wait_until_enabled(void);
@@ -78,10 +81,10 @@ mb_worker_init(void)
 void
 momento_billing_worker_main(Datum slot)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "mb worker", ALLOCSET_DEFAULT_SIZES);
 	MbDrain    *drain;
 	bool		died_connecting;
 
+	worker_context = AllocSetContextCreate(TopMemoryContext, "mb worker", ALLOCSET_DEFAULT_SIZES);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -97,7 +100,7 @@ momento_billing_worker_main(Datum slot)
 	pin_settings();
 	mb_stats_set_database(MyDatabaseId);
 
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(worker_context);
 	drain = mb_drain_create(true);
 	for (;;)
 	{
@@ -114,10 +117,10 @@ momento_billing_worker_main(Datum slot)
 
 		/* Before looking, so that what commits while we look wakes us again. */
 		ResetLatch(MyLatch);
-		MemoryContextSwitchTo(context);
+		MemoryContextSwitchTo(worker_context);
 		if (ready())
 			drain_all(drain);
-		MemoryContextSwitchTo(context);
+		MemoryContextSwitchTo(worker_context);
 		nap(mb_naptime);
 	}
 }
@@ -341,7 +344,7 @@ report(MbWorkerState state, const char *message)
 		return;
 	if (trouble != NULL)
 		pfree(trouble);
-	trouble = MemoryContextStrdup(TopMemoryContext, message);
+	trouble = MemoryContextStrdup(worker_context, message);
 	mb_stats_error(message);
 	ereport(LOG,
 			(errmsg("momento_billing worker waits: %s", message)));

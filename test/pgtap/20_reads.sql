@@ -1,4 +1,4 @@
--- effective_tier(), billing_status(), the view entitlement (design 3 and 4).
+-- effective_tier(), billing_status(), the view entitlement.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;

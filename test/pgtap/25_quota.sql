@@ -1,4 +1,4 @@
--- quota_remaining() in its three forms (design 3 and 9).
+-- quota_remaining() in its three forms.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;

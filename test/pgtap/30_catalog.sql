@@ -1,4 +1,4 @@
--- The cache of the catalogue follows every change at once (house rule 15).
+-- The cache of the catalogue follows every change at once.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;

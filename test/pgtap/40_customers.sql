@@ -1,4 +1,4 @@
--- From a Stripe customer to a user (design 4, rule 5).
+-- From a Stripe customer to a user.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;

@@ -1,4 +1,4 @@
--- From the events of subscriptions to a user's row (design 4).
+-- From the events of subscriptions to a user's row.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
@@ -59,7 +59,7 @@ SELECT is(fixture.app_row('end'), 'PRO CANCELED sub_end', 'R15: whatever comes l
 SELECT is(pg_temp.event('disputed', '1', -5, 'active'), 'applied', 'active');
 SELECT is(pg_temp.event('disputed', '2', -4, 'canceled', type => 'deleted',
 	extra => jsonb_build_object('ended_at', fixture.unix(pg_temp.day(-4)), 'cancellation_details', '{"reason": "payment_disputed"}'::jsonb)), 'applied', 'disputed');
-SELECT is(momento_billing.effective_tier('disputed'), 'BASIC', 'design 4: a dispute ends access at ended_at');
+SELECT is(momento_billing.effective_tier('disputed'), 'BASIC', 'a dispute ends access at ended_at');
 
 -- Planned cancels, and un-canceled.
 SELECT is(pg_temp.event('plan', '1', -5, 'active', extra => '{"cancel_at_period_end": true}'), 'applied', 'R16: at the period''s end');

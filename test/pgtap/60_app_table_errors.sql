@@ -1,4 +1,4 @@
--- The app's table refuses a row: the event waits, the others go on (design 4, rule 10).
+-- The app's table refuses a row: the event waits, the others go on.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;

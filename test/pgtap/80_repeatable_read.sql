@@ -1,4 +1,4 @@
--- REPEATABLE READ: reads take the transaction's snapshot, and see its own writes (house rule 15).
+-- REPEATABLE READ: reads take the transaction's snapshot, and see its own writes.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;

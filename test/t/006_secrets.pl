@@ -162,7 +162,7 @@ foreach my $try (
 	[ q(SET momento_billing.subscription_table = 'pg_catalog.pg_class'), qr/permission denied to set parameter/ ])
 {
 	my ($sql, $expected) = @$try;
-	my ($code, $out, $err) = $node->psql('app', "SELECT momento_billing.effective_tier('ada'); $sql", connstr => $node->connstr('app') . ' user=app_role');
+	my ($code, $out, $err) = $node->psql('app', "SELECT momento_billing.effective_tier('ada'); $sql", extra_params => [ '--username', 'app_role' ]);
 
 	like($err, $expected, "not for an app's role: $sql");
 }

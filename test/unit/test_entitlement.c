@@ -59,7 +59,7 @@ expect_time(MbTime got, MbTime expected)
 		fail_msg("%lld us instead of %lld us", (long long) got, (long long) expected);
 }
 
-/* The guide's table, and design's for the statuses that it does not name. */
+/* The guide's table, and ours for the statuses that it does not name. */
 static void
 r12_status_of_the_row(void **state)
 {
@@ -364,7 +364,7 @@ permute_choice(const MbSubscription **order, int k, int n, MbTime now, const MbS
 	{
 		int			chosen = mb_entitlement_choose(order, n, mb_test_plans(), now);
 
-		assert_in_range(chosen, 0, n - 1);
+		assert_true(chosen >= 0 && chosen <= n - 1);
 		if (order[chosen] != best)
 			fail_msg("chose \"%.*s\" instead of \"%.*s\"",
 					 order[chosen]->subscription_id.len, order[chosen]->subscription_id.data,

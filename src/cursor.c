@@ -1,0 +1,398 @@
+/*
+ * cursor.c
+ *	  Where a drain is in the inbox, and what is due there.
+ *
+ * Ids are given out before they commit, so the inbox does not grow in the
+ * order of its ids.  The cursor always advances; ids it passed over are gaps.
+ * A gap can still be filled only by a transaction that held the inbox's
+ * RowExclusiveLock when the gap was seen, because the lock is taken before
+ * the id.  So a gap is looked at again until no such transaction is left, and
+ * once more after that.  Neither an old snapshot nor an idle transaction
+ * elsewhere in the cluster has any part in it.
+ *
+ * What a restart begins with is drain_state.low_water: every id up to it is
+ * settled or was seen not to exist.  It may lag behind; what is settled is
+ * then read again and passed over.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "catalog.h"
+#include "cursor.h"
+#include "spi.h"
+
+typedef struct Range
+{
+	int64		first;
+	int64		last;
+} Range;
+
+/* Gaps that one look at the inbox found. */
+struct MbGapSet
+{
+	Range	   *ranges;
+	int			nranges;
+	VirtualTransactionId *holders;	/* who may still fill them */
+	int			nholders;
+};
+
+struct MbCursor
+{
+	bool		waits;			/* for another drainer to end? */
+	MemoryContext context;		/* of the gaps */
+	pg_uuid_t	incarnation;	/* of drain_state, as last seen */
+	int64		stored;			/* low_water, as last seen or stored */
+	int64		position;		/* every id up to it is settled or a gap */
+	List	   *gaps;			/* of MbGapSet, oldest first */
+};
+
+typedef enum PlanId
+{
+	PLAN_LOCK_STATE,
+	PLAN_TRY_LOCK_STATE,
+	PLAN_ADD_STATE,
+	PLAN_SAVE_STATE,
+	PLAN_GAPS,
+	PLAN_DUE,
+	PLAN_NEW,
+	NUM_PLANS
+} PlanId;
+
+static SPIPlanPtr plans[NUM_PLANS];
+
+static int64 low_water(const MbCursor *cursor);
+static void look_at_gaps(MbCursor *cursor, MbFound *found);
+static void look_at_due(MbFound *found);
+static void look_at_new(MbCursor *cursor, MbFound *found);
+static MbGapSet *make_gaps(MbCursor *cursor, const Range *ranges, int nranges);
+static void add_gaps(MbCursor *cursor, MbGapSet *gaps);
+static void add_due(MbFound *found, int64 id);
+static Datum id_array(const int64 *ids, int nids);
+static int64 get_int64(uint64 row, int column);
+static int	id_cmp(const void *a, const void *b);
+
+MbCursor *
+mb_cursor_create(bool waits)
+{
+	MbCursor   *cursor = palloc0(sizeof(MbCursor));
+
+	cursor->context = CurrentMemoryContext;
+	cursor->waits = waits;
+	return cursor;
+}
+
+bool
+mb_cursor_lock(MbCursor *cursor)
+{
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	bool		isnull;
+	int64		stored;
+	pg_uuid_t  *incarnation;
+
+	for (;;)
+	{
+		if (!cursor->waits)
+			mb_spi_run(&plans[PLAN_TRY_LOCK_STATE], "SELECT low_water, incarnation FROM momento_billing.drain_state FOR UPDATE SKIP LOCKED",
+				0, NULL, NULL, SPI_OK_SELECT);
+		else
+			mb_spi_run(&plans[PLAN_LOCK_STATE], "SELECT low_water, incarnation FROM momento_billing.drain_state FOR UPDATE",
+				0, NULL, NULL, SPI_OK_SELECT);
+		if (SPI_processed == 1)
+			break;
+
+		/* No row: the first drain ever, or the first after a TRUNCATE. */
+		mb_spi_run(&plans[PLAN_ADD_STATE], "INSERT INTO momento_billing.drain_state (low_water) VALUES (0) ON CONFLICT DO NOTHING",
+			0, NULL, NULL, SPI_OK_INSERT);
+		if (SPI_processed == 0 && !cursor->waits)
+			return false;
+	}
+
+	/*
+	 * Another incarnation, or a position before the one that we know, is
+	 * another inbox: truncated, restored or made anew.  Our own position may
+	 * be ahead of the stored one, never behind it: a client may have drained.
+	 */
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	stored = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+	incarnation = DatumGetUUIDP(SPI_getbinval(tuple, desc, 2, &isnull));
+	if (memcmp(incarnation, &cursor->incarnation, sizeof(pg_uuid_t)) != 0 || stored < cursor->stored)
+	{
+		cursor->incarnation = *incarnation;
+		cursor->position = 0;
+		cursor->gaps = NIL;
+	}
+	cursor->stored = stored;
+	cursor->position = Max(cursor->position, stored);
+	return true;
+}
+
+void
+mb_cursor_look(MbCursor *cursor, MbFound *found)
+{
+	int64		water;
+	int			n = 0;
+
+	found->locked = mb_cursor_lock(cursor);
+	if (!found->locked)
+		return;
+	found->position = cursor->position;
+	water = low_water(cursor);
+	if (water > cursor->stored && !IsolationUsesXactSnapshot())
+	{
+		Oid			types[] = {INT8OID};
+		Datum		args[] = {Int64GetDatum(water)};
+
+		mb_spi_run(&plans[PLAN_SAVE_STATE], "UPDATE momento_billing.drain_state SET low_water = $1", 1, types, args, SPI_OK_UPDATE);
+		cursor->stored = water;
+	}
+
+	look_at_gaps(cursor, found);
+	look_at_due(found);
+	look_at_new(cursor, found);
+
+	qsort(found->due, found->ndue, sizeof(int64), id_cmp);
+	for (int i = 0; i < found->ndue; i++)
+		if (n == 0 || found->due[n - 1] != found->due[i])
+			found->due[n++] = found->due[i];
+	found->ndue = n;
+}
+
+void
+mb_cursor_advance(MbCursor *cursor, MbFound *found)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
+	ListCell   *lc;
+
+	foreach(lc, found->closed)
+	{
+		MbGapSet	   *set = lfirst(lc);
+
+		cursor->gaps = list_delete_ptr(cursor->gaps, set);
+		pfree(set->ranges);
+		pfree(set->holders);
+		pfree(set);
+	}
+	if (found->gaps != NULL)
+		add_gaps(cursor, found->gaps);
+	cursor->position = found->position;
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+mb_cursor_add_gap(MbCursor *cursor, int64 id)
+{
+	Range		range = {id, id};
+
+	add_gaps(cursor, make_gaps(cursor, &range, 1));
+}
+
+static int64
+low_water(const MbCursor *cursor)
+{
+	int64		water = cursor->position;
+	ListCell   *lc;
+
+	foreach(lc, cursor->gaps)
+	{
+		MbGapSet	   *set = lfirst(lc);
+
+		water = Min(water, set->ranges[0].first - 1);
+	}
+	return water;
+}
+
+/*
+ * What has appeared in gaps.  Whose holders are all gone before this look is
+ * closed by it.  A row that a client has locked, to settle it, is left to the
+ * client; its transaction is one of the holders.
+ */
+static void
+look_at_gaps(MbCursor *cursor, MbFound *found)
+{
+	Oid			types[] = {INT8ARRAYOID, INT8ARRAYOID};
+	Datum		args[2];
+	ListCell   *lc;
+	int			n = 0;
+
+	foreach(lc, cursor->gaps)
+		n += ((MbGapSet *) lfirst(lc))->nranges;
+	if (n > 0)
+	{
+		int64	   *first = palloc(n * sizeof(int64));
+		int64	   *last = palloc(n * sizeof(int64));
+
+		n = 0;
+		foreach(lc, cursor->gaps)
+		{
+			MbGapSet	   *set = lfirst(lc);
+			int			left = 0;
+
+			for (int i = 0; i < set->nholders; i++)
+				if (!VirtualXactLock(set->holders[i], false))
+					set->holders[left++] = set->holders[i];
+			set->nholders = left;
+			if (left == 0)
+			{
+				MemoryContext old_context = MemoryContextSwitchTo(found->context);
+
+				found->closed = lappend(found->closed, set);
+				MemoryContextSwitchTo(old_context);
+			}
+			for (int i = 0; i < set->nranges; i++)
+			{
+				first[n] = set->ranges[i].first;
+				last[n++] = set->ranges[i].last;
+			}
+		}
+		args[0] = id_array(first, n);
+		args[1] = id_array(last, n);
+		mb_spi_run(&plans[PLAN_GAPS],
+			"SELECT i.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r (first, last)"
+			" JOIN momento_billing.webhook_inbox AS i"
+			" ON i.id OPERATOR(pg_catalog.>=) r.first AND i.id OPERATOR(pg_catalog.<=) r.last"
+			" WHERE i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL"
+			" FOR UPDATE OF i SKIP LOCKED",
+			2, types, args, SPI_OK_SELECT);
+		for (uint64 i = 0; i < SPI_processed; i++)
+			add_due(found, get_int64(i, 1));
+		found->nseen += SPI_processed;
+	}
+}
+
+/* Retries, and waiting events whose time has come. */
+static void
+look_at_due(MbFound *found)
+{
+	Oid			types[] = {INT8OID};
+	Datum		args[] = {Int64GetDatum(found->limit)};
+
+	mb_spi_run(&plans[PLAN_DUE],
+		"SELECT id FROM momento_billing.webhook_inbox"
+		" WHERE next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AND next_attempt_at IS NOT NULL"
+		" AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY next_attempt_at LIMIT $1"
+		" FOR UPDATE SKIP LOCKED",
+		1, types, args, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		add_due(found, get_int64(i, 1));
+	found->nseen += SPI_processed;
+}
+
+/* What is behind the cursor, and what the cursor passes over. */
+static void
+look_at_new(MbCursor *cursor, MbFound *found)
+{
+	Oid			types[] = {INT8OID, INT8OID};
+	Datum		args[] = {Int64GetDatum(cursor->position), Int64GetDatum(found->limit)};
+	Range	   *ranges;
+	int			nranges = 0;
+
+	/* a client has said how many it wants, of all kinds */
+	if (cursor->waits)
+		args[1] = Int64GetDatum(Max(found->limit - found->ndue, 0));
+	mb_spi_run(&plans[PLAN_NEW],
+		"SELECT id, status OPERATOR(pg_catalog.=) 'pending' AND next_attempt_at IS NULL"
+		" FROM momento_billing.webhook_inbox WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT $2",
+		2, types, args, SPI_OK_SELECT);
+	ranges = palloc(Max(SPI_processed, 1) * sizeof(Range));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		int64		id = get_int64(i, 1);
+		bool		isnull;
+
+		if (id > found->position + 1)
+		{
+			ranges[nranges].first = found->position + 1;
+			ranges[nranges++].last = id - 1;
+		}
+		found->position = id;
+		if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)))
+			add_due(found, id);
+	}
+	found->nseen += SPI_processed;
+
+	if (nranges > 0)
+		found->gaps = make_gaps(cursor, ranges, nranges);
+}
+
+/* Gaps with those who may fill them: whoever has the inbox open for writing. */
+static MbGapSet *
+make_gaps(MbCursor *cursor, const Range *ranges, int nranges)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
+	MbGapSet	   *set = palloc0(sizeof(MbGapSet));
+	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, mb_catalog_get()->inbox_relid);
+	holders = GetLockConflicts(&tag, ShareLock, &set->nholders);
+	set->holders = palloc(Max(set->nholders, 1) * sizeof(VirtualTransactionId));
+	memcpy(set->holders, holders, set->nholders * sizeof(VirtualTransactionId));
+	pfree(holders);
+	set->ranges = palloc(nranges * sizeof(Range));
+	memcpy(set->ranges, ranges, nranges * sizeof(Range));
+	set->nranges = nranges;
+	MemoryContextSwitchTo(old_context);
+	return set;
+}
+
+static void
+add_gaps(MbCursor *cursor, MbGapSet *gaps)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
+
+	cursor->gaps = lappend(cursor->gaps, gaps);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Grows by doubling. */
+static void
+add_due(MbFound *found, int64 id)
+{
+	if ((found->ndue & (found->ndue - 1)) == 0)
+	{
+		int			size = Max(found->ndue * 2, 1) * sizeof(int64);
+
+		found->due = found->due == NULL ? MemoryContextAlloc(found->context, size) : repalloc(found->due, size);
+	}
+	found->due[found->ndue++] = id;
+}
+
+static Datum
+id_array(const int64 *ids, int nids)
+{
+	Datum	   *elements = palloc(Max(nids, 1) * sizeof(Datum));
+
+	for (int i = 0; i < nids; i++)
+		elements[i] = Int64GetDatum(ids[i]);
+	return mb_spi_array(elements, nids, INT8OID);
+}
+
+/* A bigint of the last result, from row 0 and column 1. */
+static int64
+get_int64(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull));
+}
+
+static int
+id_cmp(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}

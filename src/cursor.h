@@ -1,0 +1,53 @@
+/*
+ * cursor.h
+ *	  Where a drain is in the inbox, and what is due there.
+ */
+#ifndef MB_CURSOR_H
+#define MB_CURSOR_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+
+typedef struct MbCursor MbCursor;
+typedef struct MbGapSet MbGapSet;
+
+/* What one look at the inbox found. */
+typedef struct MbFound
+{
+	int			limit;			/* set by the caller */
+	MemoryContext context;		/* set by the caller: outlives the
+								 * transaction that looks */
+	bool		locked;			/* false: another drainer is at it */
+	int64	   *due;			/* ids, sorted, each once */
+	int			ndue;
+	int			nseen;			/* 0: nothing is left to be looked at */
+	int64		position;		/* to be the cursor's */
+	MbGapSet   *gaps;			/* to be added to the cursor's, or NULL */
+	List	   *closed;			/* to be removed from the cursor's */
+} MbFound;
+
+/*
+ * A cursor in the current context, at no position yet.  One that does not
+ * wait (the worker's) gives way to another drainer, and takes the full limit
+ * of each kind of events; one that waits (a client's) takes it of all kinds.
+ */
+extern MbCursor *mb_cursor_create(bool waits);
+
+/*
+ * Lock the state's row, which makes one drainer at a time, and take the
+ * position from it; false if another drainer has it and the cursor does not
+ * wait.  Needs an SPI connection, as do the following.
+ */
+extern bool mb_cursor_lock(MbCursor *cursor);
+
+/* What is due?  Locks the state first, and stores the low water. */
+extern void mb_cursor_look(MbCursor *cursor, MbFound *found);
+
+/* Everything found is settled: move on.  Needs no SPI connection. */
+extern void mb_cursor_advance(MbCursor *cursor, MbFound *found);
+
+/* Look at this id again when those who write to the inbox now have ended. */
+extern void mb_cursor_add_gap(MbCursor *cursor, int64 id);
+
+#endif							/* MB_CURSOR_H */

@@ -1,0 +1,256 @@
+/*
+ * settle.c
+ *	  What becomes of an event's inbox row, once it was applied or failed.
+ *
+ * In the common case a row is updated in place, and no index is touched.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "settings.h"
+#include "settle.h"
+#include "spi.h"
+
+/* What becomes of an inbox row. */
+typedef struct Settlement
+{
+	int64		id;
+	MbText		status;
+	MbText		reason;
+	TimestampTz next_attempt_at;	/* MB_NO_TIME: none */
+	MbText		waiting_for;
+	MbText		error;			/* of this attempt */
+	int			attempts;
+} Settlement;
+
+static SPIPlanPtr plan_find = NULL;
+static SPIPlanPtr plan_processed = NULL;
+static SPIPlanPtr plan_settle = NULL;
+
+static Settlement settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts);
+static void write_settlements(const Settlement *settlements, int count);
+static void copy_error(MbCounts *counts, MbText error);
+static TimestampTz retry_at(int attempts);
+
+void
+mb_settle_events(const MbInboxRow *rows, const MbApplyEvent *events, int nevents, MbCounts *counts)
+{
+	Settlement *settlements = palloc(Max(nevents, 1) * sizeof(Settlement));
+
+	for (int i = 0; i < nevents; i++)
+		settlements[i] = settle(&rows[i], &events[i], counts);
+	write_settlements(settlements, nevents);
+	if (nevents > 0 && rows[nevents - 1].event_id.data != NULL)
+		snprintf(counts->last_event, sizeof(counts->last_event), "%.*s",
+				 rows[nevents - 1].event_id.len, rows[nevents - 1].event_id.data);
+}
+
+bool
+mb_settle_failure(int64 id, const ErrorData *error, MbCounts *counts)
+{
+	Oid			types[] = {INT8OID};
+	Datum		args[] = {Int64GetDatum(id)};
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	bool		isnull;
+	Settlement	settlement = {
+		.id = id,
+		.next_attempt_at = MB_NO_TIME,
+		.error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message)),
+	};
+
+	mb_spi_run(&plan_find,
+			   "SELECT attempts, status, waiting_for FROM momento_billing.webhook_inbox"
+			   " WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED",
+			   1, types, args, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return false;
+
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	settlement.attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
+	settlement.status = mb_spi_get_text(tuple, desc, 2);
+	settlement.waiting_for = mb_spi_get_text(tuple, desc, 3);
+	if (!mb_apply_is_conflict(error->sqlerrcode))
+	{
+		settlement.attempts++;
+		settlement.reason = MB_TEXT_LITERAL("failed");
+		counts->failed++;
+		copy_error(counts, settlement.error);
+	}
+	if (settlement.attempts < mb_max_attempts)
+		settlement.next_attempt_at = retry_at(settlement.attempts);
+	else
+	{
+		settlement.status = MB_TEXT_LITERAL("dead");
+		settlement.waiting_for = MB_NO_TEXT;
+		counts->dead++;
+	}
+	write_settlements(&settlement, 1);
+	return true;
+}
+
+/* What an event's outcome means for its row. */
+static Settlement
+settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts)
+{
+	Settlement	settlement = {
+		.id = row->id,
+		.status = MB_TEXT_LITERAL("processed"),
+		.reason = event->reason,
+		.next_attempt_at = MB_NO_TIME,
+		.error = event->error,
+		.attempts = row->attempts,
+	};
+
+	/* Put off as it is; the lock is nobody's failure. */
+	if (event->busy)
+	{
+		settlement.status = row->status;
+		settlement.waiting_for = row->waiting_for;
+		settlement.next_attempt_at = retry_at(row->attempts);
+		return settlement;
+	}
+
+	switch (event->outcome)
+	{
+		case MB_OUTCOME_APPLIED:
+		case MB_OUTCOME_STALE:
+			break;
+		case MB_OUTCOME_UNCHANGED:
+		case MB_OUTCOME_DUPLICATE:
+			if (settlement.reason.data == NULL)
+				settlement.reason = mb_text(mb_outcome_label(event->outcome));
+			break;
+		case MB_OUTCOME_IGNORED:
+			settlement.status = event->conflict ? MB_TEXT_LITERAL("dead") : MB_TEXT_LITERAL("ignored");
+			break;
+		case MB_OUTCOME_WAITING:
+			settlement.status = MB_TEXT_LITERAL("waiting");
+			settlement.waiting_for = event->waiting_for;
+			if (event->error.data == NULL)
+				settlement.next_attempt_at = row->received_at + mb_waiting_timeout * USECS_PER_SEC;
+			else
+			{
+				counts->failed++;
+				copy_error(counts, event->error);
+				if (++settlement.attempts < mb_max_attempts)
+					settlement.next_attempt_at = retry_at(settlement.attempts);
+			}
+			if (settlement.next_attempt_at <= GetCurrentTimestamp())
+			{
+				settlement.status = MB_TEXT_LITERAL("dead");
+				settlement.waiting_for = MB_NO_TEXT;
+				settlement.next_attempt_at = MB_NO_TIME;
+			}
+			break;
+	}
+
+	if (mb_text_is(settlement.status, "processed"))
+		counts->processed++;
+	else if (mb_text_is(settlement.status, "ignored"))
+		counts->ignored++;
+	else if (mb_text_is(settlement.status, "waiting"))
+		counts->waiting++;
+	else
+		counts->dead++;
+	return settlement;
+}
+
+static void
+write_settlements(const Settlement *settlements, int count)
+{
+	Oid			processed_types[] = {INT8ARRAYOID};
+	Oid			types[] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID};
+	Datum		args[7];
+	Datum	   *processed = palloc(Max(count, 1) * sizeof(Datum));
+	Datum	   *datums[3];
+	MbText	   *texts[4];
+	int			nprocessed = 0;
+	int			n = 0;
+
+	for (int i = 0; i < (int) lengthof(datums); i++)
+		datums[i] = palloc(Max(count, 1) * sizeof(Datum));
+	for (int i = 0; i < (int) lengthof(texts); i++)
+		texts[i] = palloc(Max(count, 1) * sizeof(MbText));
+	for (int i = 0; i < count; i++)
+	{
+		const Settlement *settlement = &settlements[i];
+
+		if (settlement->reason.data == NULL && settlement->error.data == NULL && mb_text_is(settlement->status, "processed"))
+		{
+			processed[nprocessed++] = Int64GetDatum(settlement->id);
+			continue;
+		}
+		datums[0][n] = Int64GetDatum(settlement->id);
+		datums[1][n] = TimestampTzGetDatum(settlement->next_attempt_at);
+		datums[2][n] = Int32GetDatum(settlement->attempts);
+		texts[0][n] = settlement->status;
+		texts[1][n] = settlement->reason;
+		texts[2][n] = settlement->waiting_for;
+		texts[3][n] = settlement->error;
+		n++;
+	}
+
+	if (nprocessed > 0)
+	{
+		args[0] = mb_spi_array(processed, nprocessed, INT8OID);
+		mb_spi_run(&plan_processed,
+			"UPDATE momento_billing.webhook_inbox"
+			" SET status = 'processed', reason = NULL, next_attempt_at = NULL, waiting_for = NULL,"
+			" processed_at = pg_catalog.clock_timestamp()"
+			" WHERE id OPERATOR(pg_catalog.=) ANY ($1)",
+			1, processed_types, args, SPI_OK_UPDATE);
+	}
+	if (n > 0)
+	{
+		args[0] = mb_spi_array(datums[0], n, INT8OID);
+		args[1] = mb_spi_text_array(texts[0], n);
+		args[2] = mb_spi_text_array(texts[1], n);
+		args[3] = mb_spi_array(datums[1], n, TIMESTAMPTZOID);
+		args[4] = mb_spi_text_array(texts[2], n);
+		args[5] = mb_spi_text_array(texts[3], n);
+		args[6] = mb_spi_array(datums[2], n, INT4OID);
+		mb_spi_run(&plan_settle,
+			"UPDATE momento_billing.webhook_inbox AS i"
+			" SET status = n.status, reason = n.reason,"
+			" next_attempt_at = CASE WHEN pg_catalog.isfinite(n.next_attempt_at) THEN n.next_attempt_at END,"
+			" waiting_for = n.waiting_for,"
+			" last_error = CASE WHEN n.last_error IS NULL THEN i.last_error ELSE n.last_error END,"
+			" attempts = n.attempts,"
+			" processed_at = CASE WHEN n.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored,dead}')"
+			" THEN pg_catalog.clock_timestamp() END"
+			" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+			" pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
+			" AS n (id, status, reason, next_attempt_at, waiting_for, last_error, attempts)"
+			" WHERE i.id OPERATOR(pg_catalog.=) n.id",
+			7, types, args, SPI_OK_UPDATE);
+	}
+}
+
+/* For the view worker_status; cut at a character's border. */
+static void
+copy_error(MbCounts *counts, MbText error)
+{
+	int			len = pg_mbcliplen(error.data, error.len, sizeof(counts->last_error) - 1);
+
+	memcpy(counts->last_error, error.data, len);
+	counts->last_error[len] = '\0';
+}
+
+/* Doubling from retry_base to retry_max, with jitter of a fifth either way. */
+static TimestampTz
+retry_at(int attempts)
+{
+	double		delay = mb_retry_base;
+
+	for (int i = 1; i < attempts && delay < mb_retry_max; i++)
+		delay *= 2;
+	delay = Min(delay, mb_retry_max) * (0.8 + 0.4 * ((double) random() / PG_INT32_MAX));
+	return GetCurrentTimestamp() + (TimestampTz) (delay * 1000);
+}
