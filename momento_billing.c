@@ -6,7 +6,7 @@
 
 #include "fmgr.h"
 
-#include "app_table.h"
+#include "app_binding.h"
 #include "catalog.h"
 #include "settings.h"
 #include "spi.h"
@@ -24,7 +24,7 @@ _PG_init(void)
 	mb_settings_init();
 	mb_spi_init();
 	mb_catalog_init();
-	mb_app_table_init();
+	mb_binding_init();
 	mb_stats_init();
 	mb_worker_init();
 }

@@ -106,6 +106,9 @@ SELECT c.oid::regclass AS admin_may_not_read FROM pg_class c WHERE c.relnamespac
 SELECT c.oid::regclass AS admin_may_write FROM pg_class c WHERE c.relnamespace = 'momento_billing'::regnamespace
 	AND c.relkind IN ('r', 'v') AND has_table_privilege('regress_mb_admin', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE');
 SET ROLE regress_mb_admin;
+-- cannot pass on what it was given, and is told so
+SELECT momento_billing.grant_app_access('regress_mb_app');
+SELECT momento_billing.grant_admin_access('regress_mb_app');
 SELECT momento_billing.drain_inbox();
 SELECT momento_billing.seed_plans();
 SELECT user_id, tier, effective_tier FROM momento_billing.entitlement;

@@ -1,90 +1,35 @@
 /*
  * app_table.c
- *	  Binding of the app's table: names to columns, types, index and plans.
+ *	  Reading and writing the app's table.
  *
- * The table belongs to the app and is changed by its migrations at any time.
- * Nothing of ours may depend on it in the catalogs (Prisma would then drop
- * us), so it is looked up by name; what was found is kept until a relcache
- * invalidation of the table, a change of any schema or enum, or of the
- * setting.
- *
- * A binding lives in "mb app table" below CacheMemoryContext, its saved plans
- * with it.  When it is replaced, it is handed to the transaction, because
- * callers further up the stack may still be executing one of its plans.
+ * Reads take an index probe, or SQL where the table is no plain table; writes
+ * go in set-wise, as arrays of the table's own row type.  app_binding.c knows
+ * the table.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
-#include "utils/varlena.h"
 
+#include "app_binding.h"
 #include "app_table.h"
-#include "catalog.h"
 #include "cuid.h"
 #include "settings.h"
 #include "spi.h"
-
-/* What a column's type may be. */
-typedef enum ColumnKind
-{
-	KIND_ANY,
-	KIND_USER,					/* text, varchar, uuid, integer */
-	KIND_LABEL,					/* enum, text, varchar */
-	KIND_TEXT,					/* text, varchar */
-	KIND_TIME,					/* timestamp with or without time zone */
-	KIND_BOOL
-} ColumnKind;
-
-static const struct
-{
-	const char *camel;
-	const char *snake;
-	ColumnKind	kind;
-}			columns[MB_NUM_APP_COLUMNS] =
-{
-	{"id", "id", KIND_ANY},
-	{"userId", "user_id", KIND_USER},
-	{"tier", "tier", KIND_LABEL},
-	{"status", "status", KIND_LABEL},
-	{"stripeCustomerId", "stripe_customer_id", KIND_TEXT},
-	{"stripeSubscriptionId", "stripe_subscription_id", KIND_TEXT},
-	{"stripePriceId", "stripe_price_id", KIND_TEXT},
-	{"currentPeriodStart", "current_period_start", KIND_TIME},
-	{"currentPeriodEnd", "current_period_end", KIND_TIME},
-	{"cancelAtPeriodEnd", "cancel_at_period_end", KIND_BOOL},
-	{"createdAt", "created_at", KIND_TIME},
-	{"updatedAt", "updated_at", KIND_TIME},
-};
-
-/* A label of an enum column; text columns need no such list. */
-typedef struct Label
-{
-	Oid			value;
-	MbText		label;
-} Label;
 
 /* Whom to be again after acting as the owner. */
 typedef struct Identity
@@ -94,90 +39,27 @@ typedef struct Identity
 	int			nest_level;		/* of settings */
 } Identity;
 
-typedef struct Binding
-{
-	Oid			relid;
-	Oid			owner;
-	Oid			row_type;		/* the table's composite type */
-	char	   *name;			/* qualified and quoted */
-	AttrNumber	attnum[MB_NUM_APP_COLUMNS];
-	Oid			type[MB_NUM_APP_COLUMNS];
-	char	   *quoted[MB_NUM_APP_COLUMNS];
-	bool		id_has_default;
-	bool		user_is_text;
-	FmgrInfo	user_in;
-	Oid			user_ioparam;
-	FmgrInfo	user_out;
-	Label	   *labels[MB_NUM_APP_COLUMNS];
-	int			nlabels[MB_NUM_APP_COLUMNS];
-	bool		can_probe;
-	MbProbe		probe;
-	bool		is_table;		/* partitioned or not; else it is only read */
-	bool		can_write;		/* is there a unique index for ON CONFLICT? */
-	SPIPlanPtr	plan_read;
-	SPIPlanPtr	plan_read_all;
-	SPIPlanPtr	plan_lock;
-	SPIPlanPtr	plan_lock_free;
-	SPIPlanPtr	plan_update;
-	SPIPlanPtr	plan_insert;
-	MemoryContextCallback free_plans;
-} Binding;
-
-static MemoryContext binding_context = NULL;
-static Binding *binding = NULL;
-static bool valid = false;
-static uint64 generation = 0;
-
-static void relcache_callback(Datum arg, Oid relid);
-static void syscache_callback(Datum arg, int cacheid, uint32 hashvalue);
-static Binding *open_table(Relation *rel, LOCKMODE lockmode);
-static Binding *get_binding(void);
-static void bind_table(void);
-static Oid	find_table(void);
-static void bind_column(Binding *new, Relation rel, MbAppColumn column);
-static bool type_fits(Oid type, ColumnKind kind);
-static void load_labels(Binding *new, MbAppColumn column);
-static void free_plans(void *arg);
-static Datum user_datum(const Binding *b, MbText user_id);
-static MbText user_text(const Binding *b, Datum datum);
-static Datum label_datum(const Binding *b, MbAppColumn column, MbText label);
-static MbText label_text(const Binding *b, MbAppColumn column, Datum datum);
-static void become_owner(const Binding *b, Identity *identity);
+static void become_owner(const MbBinding *b, Identity *identity);
 static void become_self(const Identity *identity);
-static bool read_by_probe(Binding *b, Relation rel, MbText user_id, MbUserRow *row);
-static bool read_by_spi(Binding *b, MbText user_id, MbUserRow *row);
-static SPIPlanPtr prepare_for_users(const Binding *b, const char *sql);
-static void execute_for_users(const Binding *b, SPIPlanPtr plan, const MbText *users, int nusers);
-static const char *select_list(const Binding *b);
-static MbAppRow *fetched_rows(const Binding *b, int *count);
-static void fetched_row(const Binding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row);
-static bool write_rows(Binding *b, const MbAppRow *rows, int nrows, bool exists);
-static Datum rows_array(const Binding *b, const MbAppRow *rows, int nrows, bool exists, int *count);
-static Datum new_id(const Binding *b);
-static char *update_sql(const Binding *b);
-static const char *new_value(const Binding *b, MbAppColumn column);
-static char *insert_sql(const Binding *b);
-
-void
-mb_app_table_init(void)
-{
-	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, syscache_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(ENUMOID, syscache_callback, (Datum) 0);
-}
-
-void
-mb_app_table_forget(void)
-{
-	valid = false;
-	generation++;
-}
+static bool read_by_probe(MbBinding *b, Relation rel, MbText user_id, MbUserRow *row);
+static bool read_by_spi(MbBinding *b, MbText user_id, MbUserRow *row);
+static SPIPlanPtr prepare_for_users(const MbBinding *b, const char *sql);
+static void execute_for_users(const MbBinding *b, SPIPlanPtr plan, const MbText *users, int nusers);
+static const char *select_list(const MbBinding *b);
+static MbAppRow *fetched_rows(const MbBinding *b, int *count);
+static void fetched_row(const MbBinding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row);
+static bool write_rows(MbBinding *b, const MbAppRow *rows, int nrows, bool exists);
+static Datum rows_array(const MbBinding *b, const MbAppRow *rows, int nrows, bool exists, int *count);
+static Datum new_id(const MbBinding *b);
+static char *update_sql(const MbBinding *b);
+static const char *new_value(const MbBinding *b, MbAppColumn column);
+static char *insert_sql(const MbBinding *b);
 
 void
 mb_app_table_lock_table(void)
 {
 	Relation	rel;
-	Binding    *b = open_table(&rel, RowExclusiveLock);
+	MbBinding  *b = mb_binding_open(&rel, RowExclusiveLock);
 
 	relation_close(rel, NoLock);
 
@@ -199,16 +81,16 @@ mb_app_table_lock_table(void)
 MbText
 mb_app_table_canonical_user(MbText user_id)
 {
-	Binding    *b = get_binding();
+	MbBinding  *b = mb_binding_get();
 
-	return b->user_is_text ? user_id : user_text(b, user_datum(b, user_id));
+	return b->user_is_text ? user_id : mb_binding_user_text(b, mb_binding_user_datum(b, user_id));
 }
 
 bool
 mb_app_table_read(MbText user_id, MbUserRow *row)
 {
 	Relation	rel;
-	Binding    *b = open_table(&rel, AccessShareLock);
+	MbBinding  *b = mb_binding_open(&rel, AccessShareLock);
 	bool		found;
 
 	found = b->can_probe && !mb_force_spi && mb_probe_usable(&b->probe) ? read_by_probe(b, rel, user_id, row) : read_by_spi(b, user_id, row);
@@ -221,7 +103,7 @@ MbAppRow *
 mb_app_table_read_all(int *count)
 {
 	Relation	rel;
-	Binding    *b = open_table(&rel, AccessShareLock);
+	MbBinding  *b = mb_binding_open(&rel, AccessShareLock);
 	Identity	identity;
 
 	if (b->plan_read_all == NULL)
@@ -236,7 +118,7 @@ mb_app_table_read_all(int *count)
 MbAppRow *
 mb_app_table_lock(const MbText *users, int nusers, int *count)
 {
-	Binding    *b = get_binding();
+	MbBinding  *b = mb_binding_get();
 
 	if (b->plan_lock == NULL)
 		b->plan_lock = prepare_for_users(b, psprintf("SELECT %1$s FROM %2$s WHERE %3$s OPERATOR(pg_catalog.=) ANY ($1)"
@@ -249,7 +131,7 @@ mb_app_table_lock(const MbText *users, int nusers, int *count)
 MbText *
 mb_app_table_lock_free(const MbText *users, int nusers, int *count)
 {
-	Binding    *b = get_binding();
+	MbBinding  *b = mb_binding_get();
 	MbText	   *result;
 
 	if (b->plan_lock_free == NULL)
@@ -268,7 +150,7 @@ mb_app_table_lock_free(const MbText *users, int nusers, int *count)
 	{
 		bool		isnull;
 
-		result[i] = user_text(b, SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		result[i] = mb_binding_user_text(b, SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 	}
 	return result;
 }
@@ -276,291 +158,9 @@ mb_app_table_lock_free(const MbText *users, int nusers, int *count)
 bool
 mb_app_table_write(const MbAppRow *rows, int nrows)
 {
-	Binding    *b = get_binding();
+	MbBinding  *b = mb_binding_get();
 
 	return write_rows(b, rows, nrows, true) && write_rows(b, rows, nrows, false);
-}
-
-/* Runs at arbitrary places: it may only take note. */
-static void
-relcache_callback(Datum arg, Oid relid)
-{
-	if (!OidIsValid(relid) || (binding != NULL && binding->relid == relid))
-		mb_app_table_forget();
-}
-
-static void
-syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
-{
-	mb_app_table_forget();
-}
-
-/*
- * The table, open and locked, with a binding that is true of it, and stays so
- * while the lock is held.  Getting the lock may take as long as a migration,
- * and is what makes us see what the migration did: the binding is looked at
- * again afterwards.
- */
-static Binding *
-open_table(Relation *rel, LOCKMODE lockmode)
-{
-	for (;;)
-	{
-		Binding    *b = get_binding();
-
-		/* the lock first: if nothing has happened by then, nothing can */
-		LockRelationOid(b->relid, lockmode);
-		if (valid && b == binding)
-		{
-			*rel = relation_open(b->relid, NoLock);
-			return b;
-		}
-		UnlockRelationOid(b->relid, lockmode);
-	}
-}
-
-static Binding *
-get_binding(void)
-{
-	AcceptInvalidationMessages();
-	while (!valid)
-		bind_table();
-	return binding;
-}
-
-static void
-bind_table(void)
-{
-	uint64		binding_generation = generation;
-	MemoryContext context;
-	MemoryContext old_context;
-	Relation	rel;
-	Binding    *new;
-
-	rel = relation_open(find_table(), AccessShareLock);
-	context = AllocSetContextCreate(CurTransactionContext, "mb app table", ALLOCSET_SMALL_SIZES);
-	old_context = MemoryContextSwitchTo(context);
-	new = palloc0(sizeof(Binding));
-	new->relid = RelationGetRelid(rel);
-	new->owner = rel->rd_rel->relowner;
-	new->row_type = rel->rd_rel->reltype;
-	new->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
-	for (int column = 0; column < MB_NUM_APP_COLUMNS; column++)
-		bind_column(new, rel, column);
-	load_labels(new, MB_COL_TIER);
-	load_labels(new, MB_COL_STATUS);
-
-	new->user_is_text = type_fits(new->type[MB_COL_USER_ID], KIND_TEXT);
-	{
-		Oid			function;
-		bool		is_varlena;
-
-		getTypeInputInfo(new->type[MB_COL_USER_ID], &function, &new->user_ioparam);
-		fmgr_info_cxt(function, &new->user_in, context);
-		getTypeOutputInfo(new->type[MB_COL_USER_ID], &function, &is_varlena);
-		fmgr_info_cxt(function, &new->user_out, context);
-	}
-
-	new->is_table = rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	if (new->is_table)
-		new->can_write = mb_probe_init(&new->probe, rel, &new->attnum[MB_COL_USER_ID], 1, true);
-
-	/* an index knows nothing of inheritance children's rows */
-	new->can_probe = new->can_write && rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relhassubclass;
-
-	/* Plans are made at their first use and freed with the context. */
-	new->free_plans.func = free_plans;
-	new->free_plans.arg = new;
-	MemoryContextRegisterResetCallback(context, &new->free_plans);
-	MemoryContextSwitchTo(old_context);
-	relation_close(rel, AccessShareLock);
-
-	/* Changed while it was read: the caller tries again. */
-	if (binding_generation != generation)
-	{
-		MemoryContextDelete(context);
-		return;
-	}
-	if (binding_context != NULL)
-		MemoryContextSetParent(binding_context, TopTransactionContext);
-	MemoryContextSetParent(context, CacheMemoryContext);
-	binding_context = context;
-	binding = new;
-	valid = true;
-}
-
-/* The table named by the setting. */
-static Oid
-find_table(void)
-{
-	List	   *names;
-	Oid			schema;
-	Oid			relid = InvalidOid;
-
-	if (!SplitIdentifierString(pstrdup(mb_subscription_table), '.', &names) || list_length(names) != 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for parameter \"%s\": \"%s\"", "momento_billing.subscription_table", mb_subscription_table),
-				 errhint("Give a schema-qualified name, quoted as in SQL, such as public.\"Subscription\".")));
-	schema = get_namespace_oid(linitial(names), true);
-	if (OidIsValid(schema))
-		relid = get_relname_relid(lsecond(names), schema);
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table %s does not exist", mb_subscription_table),
-				 errhint("Run the app's migrations, call momento_billing.create_subscription_table(), or set momento_billing.subscription_table.")));
-	return relid;
-}
-
-static void
-bind_column(Binding *new, Relation rel, MbAppColumn column)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attisdropped ||
-			(strcmp(NameStr(att->attname), columns[column].camel) != 0 &&
-			 strcmp(NameStr(att->attname), columns[column].snake) != 0))
-			continue;
-		if (!type_fits(att->atttypid, columns[column].kind))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of table %s has unexpected type %s",
-							NameStr(att->attname), new->name, format_type_be(att->atttypid)),
-					 errhint("Compare the table with the model in the documentation of momento_billing.")));
-		new->attnum[column] = att->attnum;
-		new->type[column] = att->atttypid;
-		new->quoted[column] = pstrdup(quote_identifier(NameStr(att->attname)));
-		if (column == MB_COL_ID)
-			new->id_has_default = att->atthasdef || att->attidentity != '\0';
-		return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of table %s does not exist", columns[column].camel, new->name),
-			 errhint("The table must have the columns of the model in the documentation of momento_billing, in camelCase or snake_case.")));
-}
-
-static bool
-type_fits(Oid type, ColumnKind kind)
-{
-	bool		is_text = type == TEXTOID || type == VARCHAROID;
-
-	switch (kind)
-	{
-		case KIND_ANY:
-			return true;
-		case KIND_USER:
-			return is_text || type == UUIDOID || type == INT8OID || type == INT4OID || type == INT2OID;
-		case KIND_LABEL:
-			return is_text || type_is_enum(type);
-		case KIND_TEXT:
-			return is_text;
-		case KIND_TIME:
-			return type == TIMESTAMPOID || type == TIMESTAMPTZOID;
-		case KIND_BOOL:
-			return type == BOOLOID;
-	}
-	return false;
-}
-
-static void
-load_labels(Binding *new, MbAppColumn column)
-{
-	CatCList   *list;
-
-	if (!type_is_enum(new->type[column]))
-		return;
-	list = SearchSysCacheList1(ENUMTYPOIDNAME, ObjectIdGetDatum(new->type[column]));
-	new->labels[column] = palloc(Max(list->n_members, 1) * sizeof(Label));
-	for (int i = 0; i < list->n_members; i++)
-	{
-		Form_pg_enum form = (Form_pg_enum) GETSTRUCT(&list->members[i]->tuple);
-
-		new->labels[column][i].value = form->oid;
-		new->labels[column][i].label = mb_text(pstrdup(NameStr(form->enumlabel)));
-	}
-	new->nlabels[column] = list->n_members;
-	ReleaseCatCacheList(list);
-}
-
-static void
-free_plans(void *arg)
-{
-	Binding    *b = arg;
-	SPIPlanPtr	plans[] = {b->plan_read, b->plan_read_all, b->plan_lock, b->plan_lock_free, b->plan_update, b->plan_insert};
-
-	for (int i = 0; i < (int) lengthof(plans); i++)
-		if (plans[i] != NULL)
-			SPI_freeplan(plans[i]);
-}
-
-/* A user id as a value of the user column; error 22023 if the type refuses it. */
-static Datum
-user_datum(const Binding *b, MbText user_id)
-{
-	MemoryContext context = CurrentMemoryContext;
-	char	   *string;
-	volatile Datum result = (Datum) 0;
-
-	if (b->user_is_text)
-		return PointerGetDatum(cstring_to_text_with_len(user_id.data, user_id.len));
-
-	string = pnstrdup(user_id.data, user_id.len);
-	PG_TRY();
-	{
-		result = InputFunctionCall((FmgrInfo *) &b->user_in, string, b->user_ioparam, -1);
-	}
-	PG_CATCH();
-	{
-		/* Raised anew with our SQLSTATE, so nothing is swallowed here. */
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid user id \"%s\"", string),
-				 errdetail("The column %s of table %s has type %s.", b->quoted[MB_COL_USER_ID], b->name,
-						   format_type_be(b->type[MB_COL_USER_ID]))));
-	}
-	PG_END_TRY();
-	return result;
-}
-
-static MbText
-user_text(const Binding *b, Datum datum)
-{
-	return mb_text(OutputFunctionCall((FmgrInfo *) &b->user_out, datum));
-}
-
-static Datum
-label_datum(const Binding *b, MbAppColumn column, MbText label)
-{
-	if (b->labels[column] == NULL)
-		return PointerGetDatum(cstring_to_text_with_len(label.data, label.len));
-	for (int i = 0; i < b->nlabels[column]; i++)
-		if (mb_text_eq(b->labels[column][i].label, label))
-			return ObjectIdGetDatum(b->labels[column][i].value);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("enum %s of column %s of table %s has no label \"%.*s\"",
-					format_type_be(b->type[column]), b->quoted[column], b->name, label.len, label.data),
-			 errhint("Add the label to the app's enum, or name the tier in momento_billing.tier as the app does.")));
-}
-
-/* A label; of an enum, in the binding's memory, else in the current context. */
-static MbText
-label_text(const Binding *b, MbAppColumn column, Datum datum)
-{
-	if (b->labels[column] == NULL)
-		return mb_text(TextDatumGetCString(datum));
-	for (int i = 0; i < b->nlabels[column]; i++)
-		if (b->labels[column][i].value == DatumGetObjectId(datum))
-			return b->labels[column][i].label;
-	elog(ERROR, "unknown value %u of enum %u", DatumGetObjectId(datum), b->type[column]);
 }
 
 /*
@@ -570,7 +170,7 @@ label_text(const Binding *b, MbAppColumn column, Datum datum)
  * (sub)transaction's abort.
  */
 static void
-become_owner(const Binding *b, Identity *identity)
+become_owner(const MbBinding *b, Identity *identity)
 {
 	GetUserIdAndSecContext(&identity->user, &identity->context);
 	identity->nest_level = NewGUCNestLevel();
@@ -586,9 +186,9 @@ become_self(const Identity *identity)
 }
 
 static bool
-read_by_probe(Binding *b, Relation rel, MbText user_id, MbUserRow *row)
+read_by_probe(MbBinding *b, Relation rel, MbText user_id, MbUserRow *row)
 {
-	Datum		key = user_datum(b, user_id);
+	Datum		key = mb_binding_user_datum(b, user_id);
 	MbProbeScan scan;
 	TupleTableSlot *slot;
 	bool		found = false;
@@ -605,9 +205,9 @@ read_by_probe(Binding *b, Relation rel, MbText user_id, MbUserRow *row)
 
 		*row = (MbUserRow)
 		{
-			.tier = nulls[MB_COL_TIER] ? MB_NO_TEXT : label_text(b, MB_COL_TIER, values[MB_COL_TIER]),
+			.tier = nulls[MB_COL_TIER] ? MB_NO_TEXT : mb_binding_label_text(b, MB_COL_TIER, values[MB_COL_TIER]),
 			.status = nulls[MB_COL_STATUS] ? MB_STATUS_OTHER :
-				mb_status_from_label(label_text(b, MB_COL_STATUS, values[MB_COL_STATUS])),
+				mb_status_from_label(mb_binding_label_text(b, MB_COL_STATUS, values[MB_COL_STATUS])),
 			/* only whether there is one, in the row of a read */
 			.subscription_id = nulls[MB_COL_SUBSCRIPTION_ID] ? MB_NO_TEXT : MB_TEXT_LITERAL(""),
 			.period_start = nulls[MB_COL_PERIOD_START] ? MB_NO_TIME : DatumGetTimestamp(values[MB_COL_PERIOD_START]),
@@ -621,10 +221,10 @@ read_by_probe(Binding *b, Relation rel, MbText user_id, MbUserRow *row)
 }
 
 static bool
-read_by_spi(Binding *b, MbText user_id, MbUserRow *row)
+read_by_spi(MbBinding *b, MbText user_id, MbUserRow *row)
 {
 	Identity	identity;
-	Datum		args[1] = {user_datum(b, user_id)};
+	Datum		args[1] = {mb_binding_user_datum(b, user_id)};
 	MemoryContext caller = CurrentMemoryContext;
 	bool		found;
 
@@ -655,7 +255,7 @@ read_by_spi(Binding *b, MbText user_id, MbUserRow *row)
 
 /* A statement whose parameter is an array of users. */
 static SPIPlanPtr
-prepare_for_users(const Binding *b, const char *sql)
+prepare_for_users(const MbBinding *b, const char *sql)
 {
 	Oid			user_array = get_array_type(b->type[MB_COL_USER_ID]);
 
@@ -664,14 +264,14 @@ prepare_for_users(const Binding *b, const char *sql)
 
 /* As the owner. */
 static void
-execute_for_users(const Binding *b, SPIPlanPtr plan, const MbText *users, int nusers)
+execute_for_users(const MbBinding *b, SPIPlanPtr plan, const MbText *users, int nusers)
 {
 	Identity	identity;
 	Datum	   *datums = palloc(Max(nusers, 1) * sizeof(Datum));
 	Datum		args[1];
 
 	for (int i = 0; i < nusers; i++)
-		datums[i] = user_datum(b, users[i]);
+		datums[i] = mb_binding_user_datum(b, users[i]);
 	args[0] = mb_spi_array(datums, nusers, b->type[MB_COL_USER_ID]);
 	become_owner(b, &identity);
 	mb_spi_execute(plan, args, false, SPI_OK_SELECT);
@@ -680,7 +280,7 @@ execute_for_users(const Binding *b, SPIPlanPtr plan, const MbText *users, int nu
 
 /* The columns from MB_COL_USER_ID to MB_COL_CANCEL_AT_PERIOD_END, raw. */
 static const char *
-select_list(const Binding *b)
+select_list(const MbBinding *b)
 {
 	StringInfoData list;
 
@@ -691,7 +291,7 @@ select_list(const Binding *b)
 }
 
 static MbAppRow *
-fetched_rows(const Binding *b, int *count)
+fetched_rows(const MbBinding *b, int *count)
 {
 	MbAppRow   *rows = palloc(Max(SPI_processed, 1) * sizeof(MbAppRow));
 
@@ -702,7 +302,7 @@ fetched_rows(const Binding *b, int *count)
 }
 
 static void
-fetched_row(const Binding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row)
+fetched_row(const MbBinding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row)
 {
 	Datum		values[MB_NUM_APP_COLUMNS];
 	bool		nulls[MB_NUM_APP_COLUMNS];
@@ -710,13 +310,13 @@ fetched_row(const Binding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row)
 	heap_deform_tuple(tuple, desc, values, nulls);
 #define VALUE(column) values[(column) - MB_COL_USER_ID]
 #define IS_NULL(column) nulls[(column) - MB_COL_USER_ID]
-	row->user_id = IS_NULL(MB_COL_USER_ID) ? MB_NO_TEXT : user_text(b, VALUE(MB_COL_USER_ID));
+	row->user_id = IS_NULL(MB_COL_USER_ID) ? MB_NO_TEXT : mb_binding_user_text(b, VALUE(MB_COL_USER_ID));
 	row->exists = true;
 	row->row = (MbUserRow)
 	{
-		.tier = IS_NULL(MB_COL_TIER) ? MB_NO_TEXT : label_text(b, MB_COL_TIER, VALUE(MB_COL_TIER)),
+		.tier = IS_NULL(MB_COL_TIER) ? MB_NO_TEXT : mb_binding_label_text(b, MB_COL_TIER, VALUE(MB_COL_TIER)),
 		.status = IS_NULL(MB_COL_STATUS) ? MB_STATUS_OTHER :
-			mb_status_from_label(label_text(b, MB_COL_STATUS, VALUE(MB_COL_STATUS))),
+			mb_status_from_label(mb_binding_label_text(b, MB_COL_STATUS, VALUE(MB_COL_STATUS))),
 		.customer_id = mb_spi_text(VALUE(MB_COL_CUSTOMER_ID), IS_NULL(MB_COL_CUSTOMER_ID)),
 		.subscription_id = mb_spi_text(VALUE(MB_COL_SUBSCRIPTION_ID), IS_NULL(MB_COL_SUBSCRIPTION_ID)),
 		.price_id = mb_spi_text(VALUE(MB_COL_PRICE_ID), IS_NULL(MB_COL_PRICE_ID)),
@@ -730,7 +330,7 @@ fetched_row(const Binding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row)
 
 /* Write the rows that exist, or those that do not; false as mb_app_table_write. */
 static bool
-write_rows(Binding *b, const MbAppRow *rows, int nrows, bool exists)
+write_rows(MbBinding *b, const MbAppRow *rows, int nrows, bool exists)
 {
 	SPIPlanPtr *plan = exists ? &b->plan_update : &b->plan_insert;
 	Oid			types[3] = {get_array_type(b->row_type), b->type[MB_COL_UPDATED_AT], b->type[MB_COL_CREATED_AT]};
@@ -762,7 +362,7 @@ write_rows(Binding *b, const MbAppRow *rows, int nrows, bool exists)
  * representation as one with a zone.
  */
 static Datum
-rows_array(const Binding *b, const MbAppRow *rows, int nrows, bool exists, int *count)
+rows_array(const MbBinding *b, const MbAppRow *rows, int nrows, bool exists, int *count)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc(b->row_type, -1);
 	Datum	   *elements = palloc(Max(nrows, 1) * sizeof(Datum));
@@ -786,9 +386,9 @@ rows_array(const Binding *b, const MbAppRow *rows, int nrows, bool exists, int *
 		} while (0)
 		if (!exists)
 			SET(MB_COL_ID, b->id_has_default, new_id(b));
-		SET(MB_COL_USER_ID, false, user_datum(b, rows[i].user_id));
-		SET(MB_COL_TIER, row->tier.data == NULL, label_datum(b, MB_COL_TIER, row->tier));
-		SET(MB_COL_STATUS, false, label_datum(b, MB_COL_STATUS, mb_text(mb_status_label(row->status))));
+		SET(MB_COL_USER_ID, false, mb_binding_user_datum(b, rows[i].user_id));
+		SET(MB_COL_TIER, row->tier.data == NULL, mb_binding_label_datum(b, MB_COL_TIER, row->tier));
+		SET(MB_COL_STATUS, false, mb_binding_label_datum(b, MB_COL_STATUS, mb_text(mb_status_label(row->status))));
 		SET(MB_COL_CUSTOMER_ID, row->customer_id.data == NULL, mb_spi_text_datum(row->customer_id));
 		SET(MB_COL_SUBSCRIPTION_ID, row->subscription_id.data == NULL, mb_spi_text_datum(row->subscription_id));
 		SET(MB_COL_PRICE_ID, row->price_id.data == NULL, mb_spi_text_datum(row->price_id));
@@ -804,11 +404,11 @@ rows_array(const Binding *b, const MbAppRow *rows, int nrows, bool exists, int *
 
 /* Prisma makes ids on the client, so the column has no default. */
 static Datum
-new_id(const Binding *b)
+new_id(const MbBinding *b)
 {
 	Oid			type = b->type[MB_COL_ID];
 
-	if (type_fits(type, KIND_TEXT))
+	if (mb_binding_type_fits(type, KIND_TEXT))
 		return CStringGetTextDatum(mb_cuid());
 	if (type == UUIDOID)
 		return OidFunctionCall0(F_GEN_RANDOM_UUID);
@@ -819,7 +419,7 @@ new_id(const Binding *b)
 }
 
 static char *
-update_sql(const Binding *b)
+update_sql(const MbBinding *b)
 {
 	StringInfoData sql;
 
@@ -836,13 +436,13 @@ update_sql(const Binding *b)
  * varchar's length; as text it is, when it is assigned.
  */
 static const char *
-new_value(const Binding *b, MbAppColumn column)
+new_value(const MbBinding *b, MbAppColumn column)
 {
 	return psprintf("n.%s%s", b->quoted[column], b->type[column] == VARCHAROID ? "::pg_catalog.text" : "");
 }
 
 static char *
-insert_sql(const Binding *b)
+insert_sql(const MbBinding *b)
 {
 	StringInfoData names;
 	StringInfoData values;

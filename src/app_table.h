@@ -7,31 +7,7 @@
 
 #include "postgres.h"
 
-#include "access/attnum.h"
-#include "executor/spi.h"
-#include "fmgr.h"
-#include "utils/relcache.h"
-
 #include "entitlement.h"
-#include "probe.h"
-
-/* The model's columns, in its order. */
-typedef enum MbAppColumn
-{
-	MB_COL_ID,
-	MB_COL_USER_ID,
-	MB_COL_TIER,
-	MB_COL_STATUS,
-	MB_COL_CUSTOMER_ID,
-	MB_COL_SUBSCRIPTION_ID,
-	MB_COL_PRICE_ID,
-	MB_COL_PERIOD_START,
-	MB_COL_PERIOD_END,
-	MB_COL_CANCEL_AT_PERIOD_END,
-	MB_COL_CREATED_AT,
-	MB_COL_UPDATED_AT,
-	MB_NUM_APP_COLUMNS
-} MbAppColumn;
 
 /* A row as read or to be written; "user_id" is canonical. */
 typedef struct MbAppRow
@@ -40,12 +16,6 @@ typedef struct MbAppRow
 	bool		exists;			/* to be written: was it there when locked? */
 	MbUserRow	row;
 } MbAppRow;
-
-/* Register invalidation callbacks; once, from _PG_init. */
-extern void mb_app_table_init(void);
-
-/* Bind again at the next use: the setting has changed. */
-extern void mb_app_table_forget(void);
 
 /*
  * Lock the table for writing rows, to the transaction's end: until then no

@@ -32,6 +32,7 @@
 #include "app_table.h"
 #include "apply.h"
 #include "catalog.h"
+#include "derive.h"
 #include "json_jsonb.h"
 #include "settings.h"
 #include "spi.h"
@@ -65,10 +66,7 @@ typedef struct Batch
 	int			nsubscriptions;
 	Customer   *customers;		/* sorted by id */
 	int			ncustomers;
-	MbText	   *users;			/* sorted; whose rows are derived */
-	int			nusers;
-	MbAppRow   *rows;			/* per user, after the batch */
-	bool	   *row_changed;	/* per user */
+	MbDerived	derived;		/* of every user concerned */
 	MbText		error;			/* why the app's table was not written */
 } Batch;
 
@@ -84,19 +82,11 @@ static void write_ours(Batch *batch);
 static void collect_users(Batch *batch);
 static void derive_guarded(Batch *batch);
 static void derive(void *arg);
-static void release_subscriptions(Batch *batch, const MbText *old_subscriptions);
-static void derive_user(Batch *batch, int user, const MbSubscription *const *subscriptions, int n,
-						MbTime now, MbOtherAccess *access, int *naccess);
-static void write_other_access(Batch *batch, const MbOtherAccess *access, int naccess);
 static void end_waiting(Batch *batch);
 static void finish(Batch *batch);
-static int	text_cmp(const void *a, const void *b);
-static int	sort_unique(MbText *texts, int count);
-static int	find_text(const MbText *texts, int count, MbText text);
 static int	find_subscription(const Batch *batch, MbText id);
 static int	find_customer(const Batch *batch, MbText id);
 static int	customer_user_cmp(const void *a, const void *b);
-static int	subscription_user_cmp(const void *a, const void *b);
 
 void
 mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
@@ -104,7 +94,7 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
 	Batch		batch = {.events = events,.nevents = nevents};
 
 	mb_store_begin();
-	batch.catalog = mb_catalog_get();
+	batch.catalog = batch.derived.catalog = mb_catalog_get();
 	collect(&batch);
 	if (batch.nsubscriptions == 0)
 		return;
@@ -117,12 +107,12 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
 	decide_states(&batch);
 	write_ours(&batch);
 	collect_users(&batch);
-	if (batch.nusers > 0)
+	if (batch.derived.nusers > 0)
 	{
 		if (guarded)
 			derive_guarded(&batch);
 		else
-			derive(&batch);
+			mb_derive(&batch.derived);
 	}
 	end_waiting(&batch);
 	finish(&batch);
@@ -175,7 +165,7 @@ collect(Batch *batch)
 		if (is_wanted(event))
 			ids[n++] = event->event.subscription_id;
 	}
-	n = sort_unique(ids, n);
+	n = mb_text_sort_unique(ids, n);
 	batch->nsubscriptions = n;
 	batch->subscriptions = palloc0(Max(n, 1) * sizeof(Subscription));
 	for (int i = 0; i < n; i++)
@@ -188,7 +178,7 @@ collect(Batch *batch)
 	for (int i = 0; i < batch->nevents; i++)
 		if (is_wanted(&batch->events[i]) && batch->events[i].event.customer_id.data != NULL)
 			ids[n++] = batch->events[i].event.customer_id;
-	n = sort_unique(ids, n);
+	n = mb_text_sort_unique(ids, n);
 	batch->ncustomers = n;
 	batch->customers = palloc0(Max(n, 1) * sizeof(Customer));
 	for (int i = 0; i < n; i++)
@@ -285,7 +275,7 @@ refuse_references(const Batch *batch)
 			users[nusers++] = batch->events[i].event.client_reference_id;
 	if (nusers == 0)
 		return result;
-	others = mb_store_customers_of_users(users, sort_unique(users, nusers), &nothers);
+	others = mb_store_customers_of_users(users, mb_text_sort_unique(users, nusers), &nothers);
 	qsort(others, nothers, sizeof(MbCustomer), customer_user_cmp);
 	for (int i = 0; i < batch->nevents; i++)
 	{
@@ -497,15 +487,15 @@ collect_users(Batch *batch)
 {
 	int			n = 0;
 
-	batch->users = palloc(2 * batch->nsubscriptions * sizeof(MbText));
+	batch->derived.users = palloc(2 * batch->nsubscriptions * sizeof(MbText));
 	for (int i = 0; i < batch->nsubscriptions; i++)
 	{
 		if (batch->subscriptions[i].subscription.user_id.data != NULL)
-			batch->users[n++] = batch->subscriptions[i].subscription.user_id;
+			batch->derived.users[n++] = batch->subscriptions[i].subscription.user_id;
 		if (batch->subscriptions[i].left_user.data != NULL)
-			batch->users[n++] = batch->subscriptions[i].left_user;
+			batch->derived.users[n++] = batch->subscriptions[i].left_user;
 	}
-	batch->nusers = sort_unique(batch->users, n);
+	batch->derived.nusers = mb_text_sort_unique(batch->derived.users, n);
 }
 
 /*
@@ -516,189 +506,20 @@ collect_users(Batch *batch)
 static void
 derive_guarded(Batch *batch)
 {
-	ErrorData  *error = mb_subtransaction_run(derive, batch);
+	ErrorData  *error = mb_subtransaction_run(derive, &batch->derived);
 
 	if (error == NULL)
 		return;
 	if (mb_apply_is_conflict(error->sqlerrcode) || mb_error_is_fatal(error))
 		ReThrowError(error);
 	batch->error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
-	batch->rows = NULL;
+	batch->derived.rows = NULL;
 }
 
-/* Step 6. */
 static void
 derive(void *arg)
 {
-	Batch	   *batch = arg;
-	MbTime		now = GetCurrentTimestamp();
-	bool	   *tried = palloc0(batch->nusers * sizeof(bool));
-
-	/*
-	 * A row that did not exist when the rows were locked may have been
-	 * inserted by another applier since: then what we derived may miss that
-	 * one's subscription, so look again.
-	 */
-	for (;;)
-	{
-		int			nlocked;
-		MbAppRow   *locked = mb_app_table_lock(batch->users, batch->nusers, &nlocked);
-		int			nsubscriptions;
-		MbSubscription *subscriptions = mb_store_subscriptions_of_users(batch->users, batch->nusers, &nsubscriptions);
-		const MbSubscription **sorted = palloc(Max(nsubscriptions, 1) * sizeof(MbSubscription *));
-		MbAppRow   *writes = palloc(batch->nusers * sizeof(MbAppRow));
-		MbText	   *old_subscriptions = palloc0(batch->nusers * sizeof(MbText));
-		MbOtherAccess *access = palloc(Max(nsubscriptions, 1) * sizeof(MbOtherAccess));
-		int			naccess = 0;
-		int			nwrites = 0;
-		int			s = 0;
-
-		batch->rows = palloc0(batch->nusers * sizeof(MbAppRow));
-		batch->row_changed = palloc0(batch->nusers * sizeof(bool));
-		for (int i = 0; i < nlocked; i++)
-		{
-			int			user = find_text(batch->users, batch->nusers, locked[i].user_id);
-
-			if (user < 0)
-				continue;
-			batch->rows[user] = locked[i];
-			old_subscriptions[user] = locked[i].row.subscription_id;
-		}
-		for (int i = 0; i < nsubscriptions; i++)
-			sorted[i] = &subscriptions[i];
-		qsort(sorted, nsubscriptions, sizeof(MbSubscription *), subscription_user_cmp);
-
-		for (int user = 0; user < batch->nusers; user++)
-		{
-			int			first = s;
-
-			while (s < nsubscriptions && mb_text_eq(sorted[s]->user_id, batch->users[user]))
-				s++;
-			derive_user(batch, user, sorted + first, s - first, now, access, &naccess);
-			if (!batch->row_changed[user])
-				continue;
-			if (!batch->rows[user].exists && tried[user])
-				ereport(ERROR,
-						(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-						 errmsg("could not insert into table %s", mb_subscription_table),
-						 errhint("A trigger or rule on the table suppresses inserts.")));
-			tried[user] = !batch->rows[user].exists;
-			writes[nwrites++] = batch->rows[user];
-			batch->rows[user].exists = true;
-		}
-		release_subscriptions(batch, old_subscriptions);
-		if (mb_app_table_write(writes, nwrites))
-		{
-			write_other_access(batch, access, naccess);
-			return;
-		}
-	}
-}
-
-/*
- * A subscription that goes from one user's row to another's must leave the
- * first before it enters the second, since its column is unique.
- */
-static void
-release_subscriptions(Batch *batch, const MbText *old_subscriptions)
-{
-	MbText	   *taken = palloc(batch->nusers * sizeof(MbText));
-	MbAppRow   *releases = palloc(batch->nusers * sizeof(MbAppRow));
-	int			ntaken = 0;
-	int			n = 0;
-
-	for (int user = 0; user < batch->nusers; user++)
-		if (batch->row_changed[user] && batch->rows[user].row.subscription_id.data != NULL &&
-			!mb_text_eq(batch->rows[user].row.subscription_id, old_subscriptions[user]))
-			taken[ntaken++] = batch->rows[user].row.subscription_id;
-	ntaken = sort_unique(taken, ntaken);
-	for (int user = 0; user < batch->nusers; user++)
-		if (batch->row_changed[user] && old_subscriptions[user].data != NULL &&
-			!mb_text_eq(batch->rows[user].row.subscription_id, old_subscriptions[user]) &&
-			find_text(taken, ntaken, old_subscriptions[user]) >= 0)
-		{
-			releases[n] = batch->rows[user];
-			releases[n++].row.subscription_id = MB_NO_TEXT;
-		}
-	mb_app_table_write(releases, n);
-}
-
-/* One user's row and other entitlements from all of the user's subscriptions. */
-static void
-derive_user(Batch *batch, int user, const MbSubscription *const *subscriptions, int n,
-			MbTime now, MbOtherAccess *access, int *naccess)
-{
-	const MbPlans *plans = &batch->catalog->plans;
-	MbAppRow   *app_row = &batch->rows[user];
-	int			chosen = mb_entitlement_choose(subscriptions, n, plans, now);
-	MbUserRow	row;
-
-	if (chosen >= 0)
-		mb_entitlement_row(subscriptions[chosen], plans, &row);
-	else if (app_row->exists && n == 0)
-	{
-		/* The only subscription went to another user. */
-		row = (MbUserRow)
-		{
-			.tier = plans->tiers[plans->default_tier].name,
-			.status = MB_STATUS_INACTIVE,
-			.period_start = MB_NO_TIME,
-			.period_end = MB_NO_TIME,
-		};
-	}
-	else
-		return;
-
-	app_row->user_id = batch->users[user];
-	batch->row_changed[user] = !app_row->exists || !mb_user_row_eq(&app_row->row, &row);
-	app_row->row = row;
-
-	for (int i = 0; i < n; i++)
-	{
-		MbUserRow	other;
-		MbTime		until;
-
-		if (i == chosen || subscriptions[i]->status.data == NULL)
-			continue;
-		mb_entitlement_row(subscriptions[i], plans, &other);
-		until = mb_entitlement_until(other.status, other.period_end);
-		if (until == MB_NO_TIME || until <= now)
-			continue;
-		access[(*naccess)++] = (MbOtherAccess)
-		{
-			.user_id = batch->users[user],
-			.source = MB_TEXT_LITERAL("subscription"),
-			.ref = subscriptions[i]->subscription_id,
-			.tier = other.tier,
-			.valid_from = MB_NO_TIME,
-			.valid_until = until == INT64_MAX ? MB_NO_TIME : until,
-		};
-	}
-}
-
-/*
- * Replace what differs.  Most users have none, before and after; then
- * nothing is written, and no session's cache is invalidated.
- */
-static void
-write_other_access(Batch *batch, const MbOtherAccess *access, int naccess)
-{
-	int			nold;
-	MbOtherAccess *old;
-	bool		same;
-
-	/* asked again, because whoever had the users' rows may have written some */
-	if (naccess == 0 && !mb_catalog_get()->has_other_access)
-		return;
-	old = mb_store_other_access(batch->users, batch->nusers, &nold);
-	same = nold == naccess;
-
-	/* both are sorted by user, then by ref */
-	for (int i = 0; same && i < nold; i++)
-		same = mb_text_eq(old[i].user_id, access[i].user_id) && mb_text_eq(old[i].ref, access[i].ref) &&
-			mb_text_eq(old[i].tier, access[i].tier) && old[i].valid_until == access[i].valid_until;
-	if (!same)
-		mb_store_replace_other_access(batch->users, batch->nusers, access, naccess);
+	mb_derive(arg);
 }
 
 /*
@@ -752,53 +573,27 @@ finish(Batch *batch)
 			event->error = batch->error;
 			continue;
 		}
-		user = find_text(batch->users, batch->nusers, event->user_id);
-		if (user < 0 || batch->rows == NULL)
+		user = mb_text_find(batch->derived.users, batch->derived.nusers, event->user_id);
+		if (user < 0 || batch->derived.rows == NULL)
 			continue;
-		if (batch->rows[user].exists)
-			event->row = &batch->rows[user].row;
+		if (batch->derived.rows[user].exists)
+			event->row = &batch->derived.rows[user].row;
 
 		/* an earlier attempt of this event was applied, all but the row */
 		if (event->outcome == MB_OUTCOME_DUPLICATE)
-			event->outcome = batch->row_changed[user] ? MB_OUTCOME_APPLIED : MB_OUTCOME_UNCHANGED;
+			event->outcome = batch->derived.row_changed[user] ? MB_OUTCOME_APPLIED : MB_OUTCOME_UNCHANGED;
 
 		/* alone, it is what had a row written that was refused before */
-		if (event->outcome == MB_OUTCOME_UNCHANGED && batch->nevents == 1 && batch->row_changed[user])
+		if (event->outcome == MB_OUTCOME_UNCHANGED && batch->nevents == 1 && batch->derived.row_changed[user])
 			event->outcome = MB_OUTCOME_APPLIED;
 	}
-}
-
-static int
-text_cmp(const void *a, const void *b)
-{
-	return mb_text_cmp(*(const MbText *) a, *(const MbText *) b);
-}
-
-static int
-sort_unique(MbText *texts, int count)
-{
-	int			n = 0;
-
-	qsort(texts, count, sizeof(MbText), text_cmp);
-	for (int i = 0; i < count; i++)
-		if (n == 0 || !mb_text_eq(texts[n - 1], texts[i]))
-			texts[n++] = texts[i];
-	return n;
-}
-
-static int
-find_text(const MbText *texts, int count, MbText text)
-{
-	const MbText *found = bsearch(&text, texts, count, sizeof(MbText), text_cmp);
-
-	return found == NULL ? -1 : (int) (found - texts);
 }
 
 /* The id is the first member of both structs. */
 static int
 find_subscription(const Batch *batch, MbText id)
 {
-	Subscription *found = bsearch(&id, batch->subscriptions, batch->nsubscriptions, sizeof(Subscription), text_cmp);
+	Subscription *found = bsearch(&id, batch->subscriptions, batch->nsubscriptions, sizeof(Subscription), mb_text_qsort_cmp);
 
 	return found == NULL ? -1 : (int) (found - batch->subscriptions);
 }
@@ -806,7 +601,7 @@ find_subscription(const Batch *batch, MbText id)
 static int
 find_customer(const Batch *batch, MbText id)
 {
-	Customer   *found = bsearch(&id, batch->customers, batch->ncustomers, sizeof(Customer), text_cmp);
+	Customer   *found = bsearch(&id, batch->customers, batch->ncustomers, sizeof(Customer), mb_text_qsort_cmp);
 
 	return found == NULL ? -1 : (int) (found - batch->customers);
 }
@@ -815,14 +610,4 @@ static int
 customer_user_cmp(const void *a, const void *b)
 {
 	return mb_text_cmp(((const MbCustomer *) a)->user_id, ((const MbCustomer *) b)->user_id);
-}
-
-static int
-subscription_user_cmp(const void *a, const void *b)
-{
-	const MbSubscription *x = *(const MbSubscription *const *) a;
-	const MbSubscription *y = *(const MbSubscription *const *) b;
-	int			cmp = mb_text_cmp(x->user_id, y->user_id);
-
-	return cmp != 0 ? cmp : mb_text_cmp(x->subscription_id, y->subscription_id);
 }

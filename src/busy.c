@@ -24,7 +24,6 @@ static IdSet busy_ids(const MbLocked *rows, int count, IdSet *users);
 static bool contains(const IdSet *set, MbText id);
 static void add(IdSet *set, MbText id);
 static void sort(IdSet *set);
-static int	text_cmp(const void *a, const void *b);
 
 int
 mb_busy_find(MbApplyEvent *events, int nevents)
@@ -110,7 +109,7 @@ busy_ids(const MbLocked *rows, int count, IdSet *users)
 static bool
 contains(const IdSet *set, MbText id)
 {
-	return id.data != NULL && bsearch(&id, set->ids, set->count, sizeof(MbText), text_cmp) != NULL;
+	return id.data != NULL && mb_text_find(set->ids, set->count, id) >= 0;
 }
 
 static void
@@ -123,11 +122,5 @@ add(IdSet *set, MbText id)
 static void
 sort(IdSet *set)
 {
-	qsort(set->ids, set->count, sizeof(MbText), text_cmp);
-}
-
-static int
-text_cmp(const void *a, const void *b)
-{
-	return mb_text_cmp(*(const MbText *) a, *(const MbText *) b);
+	set->count = mb_text_sort_unique(set->ids, set->count);
 }

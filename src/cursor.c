@@ -104,16 +104,16 @@ mb_cursor_lock(MbCursor *cursor)
 	{
 		if (!cursor->waits)
 			mb_spi_run(&plans[PLAN_TRY_LOCK_STATE], "SELECT low_water, incarnation FROM momento_billing.drain_state FOR UPDATE SKIP LOCKED",
-				0, NULL, NULL, SPI_OK_SELECT);
+					   0, NULL, NULL, SPI_OK_SELECT);
 		else
 			mb_spi_run(&plans[PLAN_LOCK_STATE], "SELECT low_water, incarnation FROM momento_billing.drain_state FOR UPDATE",
-				0, NULL, NULL, SPI_OK_SELECT);
+					   0, NULL, NULL, SPI_OK_SELECT);
 		if (SPI_processed == 1)
 			break;
 
 		/* No row: the first drain ever, or the first after a TRUNCATE. */
 		mb_spi_run(&plans[PLAN_ADD_STATE], "INSERT INTO momento_billing.drain_state (low_water) VALUES (0) ON CONFLICT DO NOTHING",
-			0, NULL, NULL, SPI_OK_INSERT);
+				   0, NULL, NULL, SPI_OK_INSERT);
 		if (SPI_processed == 0 && !cursor->waits)
 			return false;
 	}
@@ -177,7 +177,7 @@ mb_cursor_advance(MbCursor *cursor, MbFound *found)
 
 	foreach(lc, found->closed)
 	{
-		MbGapSet	   *set = lfirst(lc);
+		MbGapSet   *set = lfirst(lc);
 
 		cursor->gaps = list_delete_ptr(cursor->gaps, set);
 		pfree(set->ranges);
@@ -206,7 +206,7 @@ low_water(const MbCursor *cursor)
 
 	foreach(lc, cursor->gaps)
 	{
-		MbGapSet	   *set = lfirst(lc);
+		MbGapSet   *set = lfirst(lc);
 
 		water = Min(water, set->ranges[0].first - 1);
 	}
@@ -236,7 +236,7 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 		n = 0;
 		foreach(lc, cursor->gaps)
 		{
-			MbGapSet	   *set = lfirst(lc);
+			MbGapSet   *set = lfirst(lc);
 			int			left = 0;
 
 			for (int i = 0; i < set->nholders; i++)
@@ -259,12 +259,12 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 		args[0] = id_array(first, n);
 		args[1] = id_array(last, n);
 		mb_spi_run(&plans[PLAN_GAPS],
-			"SELECT i.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r (first, last)"
-			" JOIN momento_billing.webhook_inbox AS i"
-			" ON i.id OPERATOR(pg_catalog.>=) r.first AND i.id OPERATOR(pg_catalog.<=) r.last"
-			" WHERE i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL"
-			" FOR UPDATE OF i SKIP LOCKED",
-			2, types, args, SPI_OK_SELECT);
+				   "SELECT i.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r (first, last)"
+				   " JOIN momento_billing.webhook_inbox AS i"
+				   " ON i.id OPERATOR(pg_catalog.>=) r.first AND i.id OPERATOR(pg_catalog.<=) r.last"
+				   " WHERE i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL"
+				   " FOR UPDATE OF i SKIP LOCKED",
+				   2, types, args, SPI_OK_SELECT);
 		for (uint64 i = 0; i < SPI_processed; i++)
 			add_due(found, get_int64(i, 1));
 		found->nseen += SPI_processed;
@@ -279,11 +279,11 @@ look_at_due(MbFound *found)
 	Datum		args[] = {Int64GetDatum(found->limit)};
 
 	mb_spi_run(&plans[PLAN_DUE],
-		"SELECT id FROM momento_billing.webhook_inbox"
-		" WHERE next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AND next_attempt_at IS NOT NULL"
-		" AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY next_attempt_at LIMIT $1"
-		" FOR UPDATE SKIP LOCKED",
-		1, types, args, SPI_OK_SELECT);
+			   "SELECT id FROM momento_billing.webhook_inbox"
+			   " WHERE next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AND next_attempt_at IS NOT NULL"
+			   " AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY next_attempt_at LIMIT $1"
+			   " FOR UPDATE SKIP LOCKED",
+			   1, types, args, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		add_due(found, get_int64(i, 1));
 	found->nseen += SPI_processed;
@@ -302,9 +302,9 @@ look_at_new(MbCursor *cursor, MbFound *found)
 	if (cursor->waits)
 		args[1] = Int64GetDatum(Max(found->limit - found->ndue, 0));
 	mb_spi_run(&plans[PLAN_NEW],
-		"SELECT id, status OPERATOR(pg_catalog.=) 'pending' AND next_attempt_at IS NULL"
-		" FROM momento_billing.webhook_inbox WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT $2",
-		2, types, args, SPI_OK_SELECT);
+			   "SELECT id, status OPERATOR(pg_catalog.=) 'pending' AND next_attempt_at IS NULL"
+			   " FROM momento_billing.webhook_inbox WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT $2",
+			   2, types, args, SPI_OK_SELECT);
 	ranges = palloc(Max(SPI_processed, 1) * sizeof(Range));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -331,7 +331,7 @@ static MbGapSet *
 make_gaps(MbCursor *cursor, const Range *ranges, int nranges)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
-	MbGapSet	   *set = palloc0(sizeof(MbGapSet));
+	MbGapSet   *set = palloc0(sizeof(MbGapSet));
 	LOCKTAG		tag;
 	VirtualTransactionId *holders;
 

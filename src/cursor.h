@@ -16,8 +16,8 @@ typedef struct MbGapSet MbGapSet;
 typedef struct MbFound
 {
 	int			limit;			/* set by the caller */
-	MemoryContext context;		/* set by the caller: outlives the
-								 * transaction that looks */
+	MemoryContext context;		/* set by the caller: outlives the transaction
+								 * that looks */
 	bool		locked;			/* false: another drainer is at it */
 	int64	   *due;			/* ids, sorted, each once */
 	int			ndue;

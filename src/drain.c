@@ -303,9 +303,9 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		elements[i] = Int64GetDatum(ids[i]);
 	args[0] = mb_spi_array(elements, nids, INT8OID);
 	mb_spi_run(&plan,
-		"SELECT id, event_id, received_at, attempts, payload, status, waiting_for FROM momento_billing.webhook_inbox"
-		" WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY id",
-		1, types, args, SPI_OK_SELECT);
+			   "SELECT id, event_id, received_at, attempts, payload, status, waiting_for FROM momento_billing.webhook_inbox"
+			   " WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY id",
+			   1, types, args, SPI_OK_SELECT);
 	table = SPI_tuptable;
 	*rows = palloc(Max(SPI_processed, 1) * sizeof(MbInboxRow));
 	*events = palloc0(Max(SPI_processed, 1) * sizeof(MbApplyEvent));

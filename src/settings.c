@@ -12,7 +12,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
-#include "app_table.h"
+#include "app_binding.h"
 #include "compat.h"
 #include "event.h"
 #include "settings.h"
@@ -151,5 +151,5 @@ mb_settings_init(void)
 static void
 assign_subscription_table(const char *newval, void *extra)
 {
-	mb_app_table_forget();
+	mb_binding_forget();
 }

@@ -201,11 +201,11 @@ write_settlements(const Settlement *settlements, int count)
 	{
 		args[0] = mb_spi_array(processed, nprocessed, INT8OID);
 		mb_spi_run(&plan_processed,
-			"UPDATE momento_billing.webhook_inbox"
-			" SET status = 'processed', reason = NULL, next_attempt_at = NULL, waiting_for = NULL,"
-			" processed_at = pg_catalog.clock_timestamp()"
-			" WHERE id OPERATOR(pg_catalog.=) ANY ($1)",
-			1, processed_types, args, SPI_OK_UPDATE);
+				   "UPDATE momento_billing.webhook_inbox"
+				   " SET status = 'processed', reason = NULL, next_attempt_at = NULL, waiting_for = NULL,"
+				   " processed_at = pg_catalog.clock_timestamp()"
+				   " WHERE id OPERATOR(pg_catalog.=) ANY ($1)",
+				   1, processed_types, args, SPI_OK_UPDATE);
 	}
 	if (n > 0)
 	{
@@ -217,19 +217,19 @@ write_settlements(const Settlement *settlements, int count)
 		args[5] = mb_spi_text_array(texts[3], n);
 		args[6] = mb_spi_array(datums[2], n, INT4OID);
 		mb_spi_run(&plan_settle,
-			"UPDATE momento_billing.webhook_inbox AS i"
-			" SET status = n.status, reason = n.reason,"
-			" next_attempt_at = CASE WHEN pg_catalog.isfinite(n.next_attempt_at) THEN n.next_attempt_at END,"
-			" waiting_for = n.waiting_for,"
-			" last_error = CASE WHEN n.last_error IS NULL THEN i.last_error ELSE n.last_error END,"
-			" attempts = n.attempts,"
-			" processed_at = CASE WHEN n.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored,dead}')"
-			" THEN pg_catalog.clock_timestamp() END"
-			" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-			" pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
-			" AS n (id, status, reason, next_attempt_at, waiting_for, last_error, attempts)"
-			" WHERE i.id OPERATOR(pg_catalog.=) n.id",
-			7, types, args, SPI_OK_UPDATE);
+				   "UPDATE momento_billing.webhook_inbox AS i"
+				   " SET status = n.status, reason = n.reason,"
+				   " next_attempt_at = CASE WHEN pg_catalog.isfinite(n.next_attempt_at) THEN n.next_attempt_at END,"
+				   " waiting_for = n.waiting_for,"
+				   " last_error = CASE WHEN n.last_error IS NULL THEN i.last_error ELSE n.last_error END,"
+				   " attempts = n.attempts,"
+				   " processed_at = CASE WHEN n.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored,dead}')"
+				   " THEN pg_catalog.clock_timestamp() END"
+				   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+				   " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
+				   " AS n (id, status, reason, next_attempt_at, waiting_for, last_error, attempts)"
+				   " WHERE i.id OPERATOR(pg_catalog.=) n.id",
+				   7, types, args, SPI_OK_UPDATE);
 	}
 }
 

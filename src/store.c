@@ -144,9 +144,9 @@ mb_store_lock_customers(const MbText *ids, int nids, int *count)
 	Datum		args[] = {mb_spi_text_array(ids, nids)};
 
 	mb_spi_run(&plans[PLAN_ADD_CUSTOMERS],
-		"INSERT INTO momento_billing.stripe_customer (customer_id)"
-		" SELECT n.id FROM pg_catalog.unnest($1) AS n (id) ON CONFLICT (customer_id) DO NOTHING",
-		1, types, args, SPI_OK_INSERT);
+			   "INSERT INTO momento_billing.stripe_customer (customer_id)"
+			   " SELECT n.id FROM pg_catalog.unnest($1) AS n (id) ON CONFLICT (customer_id) DO NOTHING",
+			   1, types, args, SPI_OK_INSERT);
 
 	/*
 	 * Not a mere lock: a new version of the row fails a repeatable-read
@@ -192,12 +192,12 @@ mb_store_save_customers(const MbCustomer *customers, int count)
 	args[2] = mb_spi_text_array(sources, count);
 	args[3] = mb_spi_array(times, count, TIMESTAMPTZOID);
 	mb_spi_run(&plans[PLAN_SAVE_CUSTOMERS],
-		"UPDATE momento_billing.stripe_customer AS c"
-		" SET user_id = n.user_id, link_source = n.link_source, link_created = n.link_created"
-		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
-		" AS n (customer_id, user_id, link_source, link_created)"
-		" WHERE c.customer_id OPERATOR(pg_catalog.=) n.customer_id",
-		4, types, args, SPI_OK_UPDATE);
+			   "UPDATE momento_billing.stripe_customer AS c"
+			   " SET user_id = n.user_id, link_source = n.link_source, link_created = n.link_created"
+			   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+			   " AS n (customer_id, user_id, link_source, link_created)"
+			   " WHERE c.customer_id OPERATOR(pg_catalog.=) n.customer_id",
+			   4, types, args, SPI_OK_UPDATE);
 }
 
 MbText *
@@ -208,9 +208,9 @@ mb_store_subscriptions_with_user(const MbText *ids, int nids, int *count)
 	MbText	   *result;
 
 	mb_spi_run(&plans[PLAN_SUBSCRIPTIONS_WITH_USER],
-		"SELECT subscription_id FROM momento_billing.stripe_subscription"
-		" WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) AND user_id IS NOT NULL ORDER BY subscription_id",
-		1, types, args, SPI_OK_SELECT);
+			   "SELECT subscription_id FROM momento_billing.stripe_subscription"
+			   " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) AND user_id IS NOT NULL ORDER BY subscription_id",
+			   1, types, args, SPI_OK_SELECT);
 	*count = (int) SPI_processed;
 	result = palloc(Max(*count, 1) * sizeof(MbText));
 	for (int i = 0; i < *count; i++)
@@ -225,13 +225,13 @@ mb_store_lock_subscriptions(const MbText *ids, int nids, const MbText *customers
 	Datum		args[] = {mb_spi_text_array(ids, nids), mb_spi_text_array(customers, ncustomers)};
 
 	mb_spi_run(&plans[PLAN_LOCK_SUBSCRIPTIONS],
-		plans[PLAN_LOCK_SUBSCRIPTIONS] ? NULL :
-		psprintf("SELECT %s FROM momento_billing.stripe_subscription"
-				 " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1 OPERATOR(pg_catalog.||) ARRAY("
-				 "SELECT c.subscription_id FROM momento_billing.stripe_subscription AS c"
-				 " WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($2)))"
-				 " ORDER BY subscription_id FOR NO KEY UPDATE", column_list("")),
-		2, types, args, SPI_OK_SELECT);
+			   plans[PLAN_LOCK_SUBSCRIPTIONS] ? NULL :
+			   psprintf("SELECT %s FROM momento_billing.stripe_subscription"
+						" WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1 OPERATOR(pg_catalog.||) ARRAY("
+						"SELECT c.subscription_id FROM momento_billing.stripe_subscription AS c"
+						" WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($2)))"
+						" ORDER BY subscription_id FOR NO KEY UPDATE", column_list("")),
+			   2, types, args, SPI_OK_SELECT);
 	return fetched_subscriptions(count);
 }
 
@@ -315,9 +315,9 @@ mb_store_other_access(const MbText *users, int nusers, int *count)
 	MbOtherAccess *result;
 
 	mb_spi_run(&plans[PLAN_READ_OTHER_ACCESS],
-		"SELECT user_id, source, ref, tier, valid_from, valid_until FROM momento_billing.other_access"
-		" WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY user_id, source, ref",
-		1, types, args, SPI_OK_SELECT);
+			   "SELECT user_id, source, ref, tier, valid_from, valid_until FROM momento_billing.other_access"
+			   " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY user_id, source, ref",
+			   1, types, args, SPI_OK_SELECT);
 	*count = (int) SPI_processed;
 	result = palloc(Max(*count, 1) * sizeof(MbOtherAccess));
 	for (int i = 0; i < *count; i++)
@@ -346,8 +346,8 @@ mb_store_replace_other_access(const MbText *users, int nusers, const MbOtherAcce
 	Datum		args[6] = {mb_spi_text_array(users, nusers)};
 
 	mb_spi_run(&plans[PLAN_DELETE_OTHER_ACCESS],
-		"DELETE FROM momento_billing.other_access WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
-		1, delete_types, args, SPI_OK_DELETE);
+			   "DELETE FROM momento_billing.other_access WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
+			   1, delete_types, args, SPI_OK_DELETE);
 	if (count == 0)
 		return;
 	args[0] = text_array_of(access, sizeof(MbOtherAccess), count, offsetof(MbOtherAccess, user_id));
@@ -357,11 +357,11 @@ mb_store_replace_other_access(const MbText *users, int nusers, const MbOtherAcce
 	args[4] = time_array(access, count, offsetof(MbOtherAccess, valid_from));
 	args[5] = time_array(access, count, offsetof(MbOtherAccess, valid_until));
 	mb_spi_run(&plans[PLAN_INSERT_OTHER_ACCESS],
-		"INSERT INTO momento_billing.other_access (user_id, source, ref, tier, valid_from, valid_until)"
-		" SELECT n.a, n.b, n.c, n.d, CASE WHEN pg_catalog.isfinite(n.e) THEN n.e END, CASE WHEN pg_catalog.isfinite(n.f) THEN n.f END"
-		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		" pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n (a, b, c, d, e, f)",
-		6, types, args, SPI_OK_INSERT);
+			   "INSERT INTO momento_billing.other_access (user_id, source, ref, tier, valid_from, valid_until)"
+			   " SELECT n.a, n.b, n.c, n.d, CASE WHEN pg_catalog.isfinite(n.e) THEN n.e END, CASE WHEN pg_catalog.isfinite(n.f) THEN n.f END"
+			   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+			   " pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n (a, b, c, d, e, f)",
+			   6, types, args, SPI_OK_INSERT);
 }
 
 uint64
@@ -371,11 +371,11 @@ mb_store_end_waiting(const MbText *customers, int count)
 	Datum		args[] = {mb_spi_text_array(customers, count)};
 
 	mb_spi_run(&plans[PLAN_END_WAITING],
-		"UPDATE momento_billing.webhook_inbox"
-		" SET status = 'processed', reason = NULL, waiting_for = NULL, next_attempt_at = NULL,"
-		" processed_at = pg_catalog.clock_timestamp()"
-		" WHERE waiting_for OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) 'waiting'",
-		1, types, args, SPI_OK_UPDATE);
+			   "UPDATE momento_billing.webhook_inbox"
+			   " SET status = 'processed', reason = NULL, waiting_for = NULL, next_attempt_at = NULL,"
+			   " processed_at = pg_catalog.clock_timestamp()"
+			   " WHERE waiting_for OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) 'waiting'",
+			   1, types, args, SPI_OK_UPDATE);
 	return SPI_processed;
 }
 

@@ -64,4 +64,13 @@ mb_text_eq(MbText a, MbText b)
 		(a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+/* For qsort and bsearch over structs that begin with an MbText. */
+extern int	mb_text_qsort_cmp(const void *a, const void *b);
+
+/* Sort, keep each once; returns how many are left. */
+extern int	mb_text_sort_unique(MbText *texts, int count);
+
+/* The index of a text in a sorted set, or -1. */
+extern int	mb_text_find(const MbText *texts, int count, MbText text);
+
 #endif							/* MB_TEXT_H */

@@ -16,6 +16,10 @@ INSERT INTO momento_billing.webhook_inbox (payload) SELECT pg_temp.bought(n) FRO
 SELECT is(momento_billing.drain_inbox(0), 0::bigint, 'max_events 0 does nothing');
 SELECT is(momento_billing.drain_inbox(3), 3::bigint, 'max_events is a limit');
 SELECT is((SELECT array_agg(event_id::text ORDER BY id) FROM momento_billing.webhook_inbox WHERE status = 'processed'), '{evt_1,evt_2,evt_3}', 'the oldest come first');
+SAVEPOINT retries;
+UPDATE momento_billing.webhook_inbox SET status = 'pending', next_attempt_at = clock_timestamp() - interval '1 s' WHERE status = 'processed';
+SELECT is(momento_billing.drain_inbox(4), 4::bigint, 'max_events is a limit of retries and new events together');
+ROLLBACK TO retries;
 SAVEPOINT drained;
 SELECT is(momento_billing.drain_inbox(), 7::bigint, 'NULL is no limit');
 SELECT is((SELECT count(*) FROM public."Subscription" WHERE tier = 'PRO' AND status = 'ACTIVE'), 10::bigint, 'every user has a row');
