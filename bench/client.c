@@ -378,13 +378,13 @@ sign(Body *body)
 	unsigned char mac[EVP_MAX_MD_SIZE];
 	unsigned int mac_len;
 	char	   *text = malloc(body->len + 32);
-	int			prefix = sprintf(text, "%ld.", (long) time(NULL));
+	int			prefix = snprintf(text, body->len + 32, "%ld.", (long) time(NULL));
 	int			used = snprintf(body->signature, sizeof(body->signature), "t=%.*s,v1=", prefix - 1, text);
 
 	memcpy(text + prefix, body->text, body->len);
 	HMAC(EVP_sha256(), secret, strlen(secret), (unsigned char *) text, prefix + body->len, mac, &mac_len);
 	for (unsigned int i = 0; i < mac_len; i++)
-		used += sprintf(body->signature + used, "%02x", mac[i]);
+		used += snprintf(body->signature + used, sizeof(body->signature) - used, "%02x", mac[i]);
 	free(text);
 }
 
