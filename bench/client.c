@@ -14,7 +14,6 @@
  */
 #include <libpq-fe.h>
 #include <math.h>
-#include <openssl/hmac.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "signature.h"
 
 #define MAX_ROUNDS 1000
 #define CALLS_IN_BLOCK 50
@@ -375,16 +376,17 @@ make_bodies(PGconn *conn, int nbodies, int users)
 static void
 sign(Body *body)
 {
-	unsigned char mac[EVP_MAX_MD_SIZE];
-	unsigned int mac_len;
 	char	   *text = malloc(body->len + 32);
 	int			prefix = snprintf(text, body->len + 32, "%ld.", (long) time(NULL));
-	int			used = snprintf(body->signature, sizeof(body->signature), "t=%.*s,v1=", prefix - 1, text);
+	char		hex[MB_SIGNATURE_HEX];
 
 	memcpy(text + prefix, body->text, body->len);
-	HMAC(EVP_sha256(), secret, strlen(secret), (unsigned char *) text, prefix + body->len, mac, &mac_len);
-	for (unsigned int i = 0; i < mac_len; i++)
-		used += snprintf(body->signature + used, sizeof(body->signature) - used, "%02x", mac[i]);
+	if (!mb_signature_sign(mb_text(secret), (unsigned char *) text, prefix + body->len, hex))
+	{
+		fprintf(stderr, "client: cannot sign\n");
+		exit(1);
+	}
+	snprintf(body->signature, sizeof(body->signature), "t=%.*s,v1=%.*s", prefix - 1, text, MB_SIGNATURE_HEX, hex);
 	free(text);
 }
 

@@ -3,9 +3,10 @@
  *	  Which events of a batch would wait for somebody else's lock.
  *
  * A client that sits in a transaction with a user's row must stop that user's
- * events and no others.  This is looked at only after a batch ran into a
- * lock, so it costs nothing while nobody is in the way.  The locks are taken
- * in the order in which apply.c takes them.
+ * events and no others.  The worker looks at this only after a batch ran into
+ * a lock, so it costs nothing while nobody is in the way; a client's drain,
+ * which must not wait, does so always.  The locks are taken in the order in
+ * which apply.c takes them.
  */
 #include "postgres.h"
 

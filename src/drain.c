@@ -140,9 +140,12 @@ mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(drain->batch_context);
 	MbFound		found = {.context = drain->batch_context,.limit = limit};
-	ErrorData  *error = transact(drain, look, &found);
+	ErrorData  *error;
 	int			nseen = 0;
 
+	/* now, because the last batch may have ended with an error */
+	MemoryContextReset(drain->batch_context);
+	error = transact(drain, look, &found);
 	if (error != NULL)
 		ReThrowError(error);
 
@@ -153,7 +156,6 @@ mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 		nseen = found.nseen;
 	}
 	MemoryContextSwitchTo(old_context);
-	MemoryContextReset(drain->batch_context);
 	return nseen;
 }
 

@@ -18,7 +18,7 @@
 
 /* HMAC-SHA256, in bytes and as the header spells it. */
 #define DIGEST_BYTES 32
-#define DIGEST_HEX (2 * DIGEST_BYTES)
+#define DIGEST_HEX MB_SIGNATURE_HEX
 
 static bool have_secret(const MbText *secrets, int nsecrets);
 static MbSignatureResult read_header(MbText header, MbText *signed_at, int64_t *t);
@@ -27,7 +27,6 @@ static bool is_graphic(MbText text);
 static bool parse_timestamp(MbText text, int64_t *t);
 static MbSignatureResult match(MbText payload, MbText header, MbText signed_at,
 							   const MbText *secrets, int nsecrets);
-static bool sign(MbText secret, const unsigned char *message, size_t len, char *hex);
 static MbSignatureResult judge_age(int64_t t, int64_t now, int64_t tolerance);
 
 static const char *const descriptions[] = {
@@ -75,6 +74,26 @@ const char *
 mb_signature_describe(MbSignatureResult result)
 {
 	return descriptions[result];
+}
+
+bool
+mb_signature_sign(MbText secret, const unsigned char *message, size_t len, char *hex)
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned int digest_len;
+
+	if (HMAC(EVP_sha256(), secret.data, secret.len, message, len, digest, &digest_len) == NULL ||
+		digest_len != DIGEST_BYTES)
+		return false;
+
+	for (int i = 0; i < DIGEST_BYTES; i++)
+	{
+		hex[2 * i] = digits[digest[i] >> 4];
+		hex[2 * i + 1] = digits[digest[i] & 0x0F];
+	}
+	OPENSSL_cleanse(digest, sizeof(digest));
+	return true;
 }
 
 void
@@ -244,7 +263,7 @@ match(MbText payload, MbText header, MbText signed_at,
 
 		if (secrets[i].len <= 0)
 			continue;
-		if (!sign(secrets[i], message, len, hex))
+		if (!mb_signature_sign(secrets[i], message, len, hex))
 		{
 			failed = true;
 			continue;
@@ -262,27 +281,6 @@ match(MbText payload, MbText header, MbText signed_at,
 	if (matches != 0)
 		return MB_SIGNATURE_OK;
 	return failed ? MB_SIGNATURE_FAILED : MB_SIGNATURE_NO_MATCH;
-}
-
-/* Write the signature of a message in DIGEST_HEX lower-case digits. */
-static bool
-sign(MbText secret, const unsigned char *message, size_t len, char *hex)
-{
-	static const char digits[] = "0123456789abcdef";
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned int digest_len;
-
-	if (HMAC(EVP_sha256(), secret.data, secret.len, message, len, digest, &digest_len) == NULL ||
-		digest_len != DIGEST_BYTES)
-		return false;
-
-	for (int i = 0; i < DIGEST_BYTES; i++)
-	{
-		hex[2 * i] = digits[digest[i] >> 4];
-		hex[2 * i + 1] = digits[digest[i] & 0x0F];
-	}
-	OPENSSL_cleanse(digest, sizeof(digest));
-	return true;
 }
 
 /*

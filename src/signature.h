@@ -39,6 +39,16 @@ extern MbSignatureResult mb_signature_check(MbText payload, MbText header,
 /* A sentence part for messages, such as "no v1 signature matches". */
 extern const char *mb_signature_describe(MbSignatureResult result);
 
+/* The digits of a v1 signature. */
+#define MB_SIGNATURE_HEX 64
+
+/*
+ * Write a message's signature, HMAC-SHA256 in lower-case hex digits without a
+ * NUL, to "hex".  The message is the text of t, a dot and the payload.  False
+ * if OpenSSL could not compute.
+ */
+extern bool mb_signature_sign(MbText secret, const unsigned char *message, size_t len, char *hex);
+
 /*
  * Overwrite "len" bytes with zeros in a way no compiler removes: for buffers
  * that held a secret.

@@ -328,7 +328,7 @@ test_many_signatures(void **state)
 
 	(void) state;
 	assert_non_null(header);
-	strcpy(header, "t=1750000000");
+	memcpy(header, "t=1750000000", start);
 	for (int i = 0; i < count; i++)
 		memcpy(header + start + i * element, ",v1=" BAD, element);
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
