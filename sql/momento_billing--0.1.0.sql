@@ -107,9 +107,11 @@ COMMENT ON COLUMN momento_billing.webhook_inbox.waiting_for IS 'the Stripe custo
 CREATE TABLE momento_billing.drain_state (
 	one bool PRIMARY KEY DEFAULT true CHECK (one),
 	low_water bigint NOT NULL,
+	prices bigint,
 	incarnation uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
 );
 COMMENT ON TABLE momento_billing.drain_state IS 'where draining begins after a restart: every inbox id up to low_water has been seen; its row lock makes one drainer at a time';
+COMMENT ON COLUMN momento_billing.drain_state.prices IS 'a hash of the prices with which every event was read; when it is another, those concerned are read again';
 COMMENT ON COLUMN momento_billing.drain_state.incarnation IS 'tells a worker that the inbox is not the one it knew: truncated, or made anew';
 
 ------------------------------------------------------------------------------
@@ -121,6 +123,7 @@ CREATE TABLE momento_billing.stripe_customer (
 	user_id text COLLATE "C",
 	link_source text CHECK (link_source IN ('manual', 'metadata', 'client_reference_id')),
 	link_created timestamptz,
+	deleted bool NOT NULL DEFAULT false,
 	CONSTRAINT stripe_customer_link CHECK ((user_id IS NULL) = (link_source IS NULL))
 ) WITH (fillfactor = 80);
 CREATE INDEX stripe_customer_user ON momento_billing.stripe_customer (user_id);
@@ -128,6 +131,7 @@ COMMENT ON TABLE momento_billing.stripe_customer IS 'Stripe customers and the us
 COMMENT ON COLUMN momento_billing.stripe_customer.user_id IS 'NULL: seen in an event, user not known yet';
 COMMENT ON COLUMN momento_billing.stripe_customer.link_source IS 'strength of the link: manual beats metadata beats client_reference_id';
 COMMENT ON COLUMN momento_billing.stripe_customer.link_created IS 'created of the event that made the link; among equally strong links the oldest wins';
+COMMENT ON COLUMN momento_billing.stripe_customer.deleted IS 'deleted at Stripe; the link is kept';
 
 -- A row is a join of registers. A register is a group of columns with a mark
 -- of its own, (x_created, x_rank, x_event): the ordering key of the event
@@ -137,6 +141,7 @@ CREATE TABLE momento_billing.stripe_subscription (
 	subscription_id text COLLATE "C" PRIMARY KEY,
 	customer_id text COLLATE "C",
 	user_id text COLLATE "C",
+	weak_link bool,
 	status text,
 	price_id text COLLATE "C",
 	cancel_at timestamptz,
@@ -169,12 +174,14 @@ CREATE TABLE momento_billing.stripe_subscription (
 	failed_created timestamptz,
 	failed_rank smallint,
 	failed_event text COLLATE "C",
-	paid_through timestamptz
+	paid_through timestamptz,
+	tie_events jsonb
 ) WITH (fillfactor = 70);
 CREATE INDEX stripe_subscription_user ON momento_billing.stripe_subscription (user_id);
 CREATE INDEX stripe_subscription_customer ON momento_billing.stripe_subscription (customer_id);
 COMMENT ON TABLE momento_billing.stripe_subscription IS 'one row per Stripe subscription: the newest of what its events said';
 COMMENT ON COLUMN momento_billing.stripe_subscription.user_id IS 'the user of customer_id';
+COMMENT ON COLUMN momento_billing.stripe_subscription.weak_link IS 'whose it is, only a client_reference_id says: it counts if the user has no other customer';
 COMMENT ON COLUMN momento_billing.stripe_subscription.status IS 'Stripe''s status, verbatim; NULL: no event of the subscription itself has come yet';
 COMMENT ON COLUMN momento_billing.stripe_subscription.price_id IS 'the price in the newest event';
 COMMENT ON COLUMN momento_billing.stripe_subscription.state_rank IS 'class of the state (unknown 0, incomplete 1, provisional 2, normal 3, terminal 4) times 4, plus the event type (invoice or checkout 0, created 0, updated 1, deleted 2)';
@@ -183,18 +190,61 @@ COMMENT ON COLUMN momento_billing.stripe_subscription.live_period_end IS 'end of
 COMMENT ON COLUMN momento_billing.stripe_subscription.fell_period_start IS 'start of the period in the newest event by which the subscription ceased to be active or trialing';
 COMMENT ON COLUMN momento_billing.stripe_subscription.failed_period_start IS 'start of the period whose payment failed (invoice.payment_failed)';
 COMMENT ON COLUMN momento_billing.stripe_subscription.paid_through IS 'derived: the end of the last period that was paid for';
+COMMENT ON COLUMN momento_billing.stripe_subscription.tie_events IS 'events of one second that only their previous_attributes, or else their ids, put in order; kept while a register holds one of them';
 
+-- A user's row is derived from all of the user's subscriptions; this is what
+-- the row does not show. Grants are copied here, so that reads look at one
+-- table beside the app's.
 CREATE TABLE momento_billing.other_access (
 	user_id text COLLATE "C",
-	source text CHECK (source IN ('subscription')),
+	source text CHECK (source IN ('subscription', 'tier_grant')),
 	ref text COLLATE "C",
 	tier text NOT NULL,
 	valid_from timestamptz,
 	valid_until timestamptz,
 	PRIMARY KEY (user_id, source, ref)
 );
+CREATE INDEX other_access_until ON momento_billing.other_access (valid_until);
 COMMENT ON TABLE momento_billing.other_access IS 'derived: entitlements of a user beside the one that the app''s row shows; empty for almost everybody';
+COMMENT ON COLUMN momento_billing.other_access.ref IS 'the Stripe subscription, or the id in tier_grant';
 COMMENT ON COLUMN momento_billing.other_access.valid_until IS 'access holds before this time, not at it; NULL: without end';
+
+CREATE TABLE momento_billing.tier_grant (
+	id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+	user_id text COLLATE "C" NOT NULL,
+	tier text NOT NULL,
+	valid_from timestamptz NOT NULL DEFAULT statement_timestamp(),
+	valid_until timestamptz,
+	reason text,
+	granted_by text NOT NULL
+);
+CREATE INDEX tier_grant_user ON momento_billing.tier_grant (user_id);
+COMMENT ON TABLE momento_billing.tier_grant IS 'tiers given by hand, in force or over: written by grant_tier() and revoke_tier_grant() only';
+COMMENT ON COLUMN momento_billing.tier_grant.valid_until IS 'in force before this time, not at it; NULL: without end';
+COMMENT ON COLUMN momento_billing.tier_grant.reason IS 'why; "app row": what a row that the app wrote itself gave when a Stripe subscription took it over';
+
+CREATE TABLE momento_billing.subscription_history (
+	user_id text COLLATE "C",
+	id bigint GENERATED BY DEFAULT AS IDENTITY,
+	changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	event_id text COLLATE "C",
+	old_tier text,
+	new_tier text,
+	old_status text,
+	new_status text,
+	PRIMARY KEY (user_id, id)
+);
+COMMENT ON TABLE momento_billing.subscription_history IS 'every change of a user''s row in the app''s table, in the order of id';
+COMMENT ON COLUMN momento_billing.subscription_history.event_id IS 'the event to blame, the last one if several came at once; NULL: a person, or time';
+COMMENT ON COLUMN momento_billing.subscription_history.old_tier IS 'NULL, as old_status: there was no row';
+
+CREATE TABLE momento_billing.notification (
+	id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+	user_id text NOT NULL,
+	from_tier text NOT NULL,
+	to_tier text NOT NULL
+);
+COMMENT ON TABLE momento_billing.notification IS 'changes of effective tiers that the worker has still to NOTIFY';
 
 ------------------------------------------------------------------------------
 -- Quotas
@@ -223,6 +273,12 @@ SELECT pg_catalog.pg_extension_config_dump('momento_billing.drain_state', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.stripe_customer', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.stripe_subscription', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.other_access', '');
+SELECT pg_catalog.pg_extension_config_dump('momento_billing.tier_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('momento_billing.tier_grant_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('momento_billing.subscription_history', '');
+SELECT pg_catalog.pg_extension_config_dump('momento_billing.subscription_history_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('momento_billing.notification', '');
+SELECT pg_catalog.pg_extension_config_dump('momento_billing.notification_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.usage', '');
 
 ------------------------------------------------------------------------------
@@ -308,6 +364,13 @@ CREATE FUNCTION momento_billing.quota_remaining(
 REVOKE ALL ON FUNCTION momento_billing.quota_remaining() FROM PUBLIC;
 COMMENT ON FUNCTION momento_billing.quota_remaining() IS 'one row per feature, for the user named by momento_billing.user_id';
 
+CREATE FUNCTION momento_billing.explain_tier(user_id text,
+		OUT source text, OUT ref text, OUT tier text, OUT status text, OUT until timestamptz,
+		OUT counts bool, OUT chosen bool, OUT reason text) RETURNS SETOF record
+	LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 3 SECURITY DEFINER AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION momento_billing.explain_tier(text) FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.explain_tier(text) IS 'every candidate for a user''s effective tier, which one is chosen, and why each counts or does not';
+
 CREATE FUNCTION momento_billing.resolve_price_id(tier text, billing_interval text) RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION momento_billing.resolve_price_id(text, text) FROM PUBLIC;
@@ -350,6 +413,88 @@ CREATE FUNCTION momento_billing.drain_inbox(max_events int DEFAULT NULL) RETURNS
 	LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION momento_billing.drain_inbox(int) FROM PUBLIC;
 COMMENT ON FUNCTION momento_billing.drain_inbox(int) IS 'applies pending events in the caller''s transaction, for servers without the worker; returns how many';
+
+CREATE FUNCTION momento_billing.link_customer(customer_id text, user_id text) RETURNS bigint
+	LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION momento_billing.link_customer(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.link_customer(text, text) IS 'says whose a Stripe customer is, whatever was known; returns how many subscriptions that customer has';
+
+CREATE FUNCTION momento_billing.adopt_subscriptions() RETURNS bigint
+	LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION momento_billing.adopt_subscriptions() FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.adopt_subscriptions() IS 'takes over the rows that are in the app''s table already; returns how many';
+
+CREATE FUNCTION momento_billing.grant_tier(user_id text, tier text,
+		valid_until timestamptz DEFAULT NULL, reason text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION momento_billing.grant_tier(text, text, timestamptz, text) FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.grant_tier(text, text, timestamptz, text) IS 'gives a user a tier by hand, beside whatever else gives one; returns the grant''s id';
+
+CREATE FUNCTION momento_billing.revoke_tier_grant(grant_id bigint) RETURNS bool
+	LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION momento_billing.revoke_tier_grant(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.revoke_tier_grant(bigint) IS 'ends a grant now; false if it was over already';
+
+CREATE FUNCTION momento_billing.wake_worker() RETURNS bool
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION momento_billing.wake_worker() FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.wake_worker() IS 'wakes this database''s worker when the transaction ends; false if the library is not preloaded';
+
+CREATE FUNCTION momento_billing.replay_event(event_id text) RETURNS bool
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	UPDATE momento_billing.webhook_inbox i
+		SET status = 'pending', reason = NULL, attempts = 0, waiting_for = NULL, processed_at = NULL,
+			next_attempt_at = clock_timestamp()
+		WHERE i.event_id = replay_event.event_id AND i.payload IS NOT NULL;
+	IF FOUND THEN
+		PERFORM momento_billing.wake_worker();
+		RETURN true;
+	END IF;
+	PERFORM FROM momento_billing.webhook_inbox i WHERE i.event_id = replay_event.event_id;
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('event "%s" has no payload to be applied', event_id),
+			HINT = 'What jsonb cannot hold is in payload_raw; have Stripe send a new event.';
+	END IF;
+	RETURN false;
+END
+$$;
+REVOKE ALL ON FUNCTION momento_billing.replay_event(text) FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.replay_event(text) IS 'makes an event due again, whatever its status; false if there is no such event';
+
+CREATE FUNCTION momento_billing.replay_dead(older_than interval DEFAULT NULL, max_events int DEFAULT NULL,
+		dry_run bool DEFAULT false) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	replayed bigint;
+BEGIN
+	IF max_events < 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'max_events must not be negative';
+	END IF;
+	IF dry_run THEN
+		SELECT count(*) INTO replayed FROM (SELECT FROM momento_billing.webhook_inbox i
+			WHERE i.status = 'dead' AND i.payload IS NOT NULL
+			AND (older_than IS NULL OR i.received_at < clock_timestamp() - older_than)
+			LIMIT max_events) AS n;
+		RETURN replayed;
+	END IF;
+	UPDATE momento_billing.webhook_inbox i
+		SET status = 'pending', reason = NULL, attempts = 0, processed_at = NULL, next_attempt_at = clock_timestamp()
+		FROM (SELECT d.id FROM momento_billing.webhook_inbox d
+			WHERE d.status = 'dead' AND d.payload IS NOT NULL
+			AND (older_than IS NULL OR d.received_at < clock_timestamp() - older_than)
+			ORDER BY d.id LIMIT max_events FOR UPDATE SKIP LOCKED) AS n
+		WHERE i.id = n.id;
+	GET DIAGNOSTICS replayed = ROW_COUNT;
+	IF replayed > 0 THEN
+		PERFORM momento_billing.wake_worker();
+	END IF;
+	RETURN replayed;
+END
+$$;
+REVOKE ALL ON FUNCTION momento_billing.replay_dead(interval, int, bool) FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.replay_dead(interval, int, bool) IS 'makes dead events due again, the oldest first; returns how many, or with dry_run how many it would';
 
 -- The guide's plans (its section 5). An existing row is never overwritten.
 CREATE FUNCTION momento_billing.seed_plans() RETURNS bigint
@@ -460,6 +605,15 @@ CREATE VIEW momento_billing.entitlement AS
 COMMENT ON VIEW momento_billing.entitlement IS 'every known user: what the app''s row says and what it gives';
 COMMENT ON COLUMN momento_billing.entitlement.until IS 'when the effective tier ends if nothing more happens; NULL: not planned to end';
 COMMENT ON COLUMN momento_billing.entitlement.source IS 'where the effective tier comes from: subscription, other (another entitlement of the user) or default';
+
+CREATE VIEW momento_billing.dead_events AS
+	SELECT i.id, i.event_id, i.event_type, i.event_created, i.received_at, i.reason, i.attempts, i.last_error,
+		i.processed_at AS dead_since, i.payload IS NOT NULL AS can_replay
+	FROM momento_billing.webhook_inbox i
+	WHERE i.status OPERATOR(pg_catalog.=) 'dead'
+	ORDER BY i.id;
+COMMENT ON VIEW momento_billing.dead_events IS 'events that a person has to look at: see replay_event() and replay_dead()';
+COMMENT ON COLUMN momento_billing.dead_events.can_replay IS 'false: jsonb cannot hold the payload, which is in webhook_inbox.payload_raw';
 
 CREATE VIEW momento_billing.inbox_stats AS
 	SELECT s.status,

@@ -77,6 +77,7 @@ typedef struct MbBinding
 	bool		can_write;		/* is there a unique index for ON CONFLICT? */
 	SPIPlanPtr	plan_read;
 	SPIPlanPtr	plan_read_all;
+	SPIPlanPtr	plan_find;
 	SPIPlanPtr	plan_lock;
 	SPIPlanPtr	plan_lock_free;
 	SPIPlanPtr	plan_update;

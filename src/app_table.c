@@ -45,7 +45,8 @@ static bool read_by_probe(MbBinding *b, Relation rel, MbText user_id, MbUserRow 
 static bool read_by_spi(MbBinding *b, MbText user_id, MbUserRow *row);
 static SPIPlanPtr prepare_for_users(const MbBinding *b, const char *sql);
 static void execute_for_users(const MbBinding *b, SPIPlanPtr plan, const MbText *users, int nusers);
-static const char *select_list(const MbBinding *b);
+static Datum users_array(const MbBinding *b, const MbText *users, int nusers);
+static const char *select_list(const MbBinding *b, const char *prefix);
 static MbAppRow *fetched_rows(const MbBinding *b, int *count);
 static void fetched_row(const MbBinding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row);
 static bool write_rows(MbBinding *b, const MbAppRow *rows, int nrows, bool exists);
@@ -107,11 +108,33 @@ mb_app_table_read_all(int *count)
 	Identity	identity;
 
 	if (b->plan_read_all == NULL)
-		b->plan_read_all = mb_spi_prepare(psprintf("SELECT %s FROM %s", select_list(b), b->name), 0, NULL);
+		b->plan_read_all = mb_spi_prepare(psprintf("SELECT %s FROM %s", select_list(b, ""), b->name), 0, NULL);
 	become_owner(b, &identity);
 	mb_spi_execute(b->plan_read_all, NULL, true, SPI_OK_SELECT);
 	become_self(&identity);
 	table_close(rel, NoLock);
+	return fetched_rows(b, count);
+}
+
+MbAppRow *
+mb_app_table_find(const MbText *users, int nusers, const MbText *customers, int ncustomers, int *count)
+{
+	MbBinding  *b = mb_binding_get();
+	Oid			types[] = {get_array_type(b->type[MB_COL_USER_ID]), TEXTARRAYOID};
+	Datum		args[] = {users_array(b, users, nusers), mb_spi_text_array(customers, ncustomers)};
+	Identity	identity;
+
+	if (b->plan_find == NULL)
+		b->plan_find =
+			mb_spi_prepare(psprintf("SELECT %1$s FROM %2$s WHERE %3$s OPERATOR(pg_catalog.=) ANY ($1)"
+									" UNION SELECT %4$s FROM pg_catalog.unnest($2) AS n (id)"
+									" JOIN %2$s AS t ON t.%5$s OPERATOR(pg_catalog.=) n.id",
+									select_list(b, ""), b->name, b->quoted[MB_COL_USER_ID],
+									select_list(b, "t."), b->quoted[MB_COL_CUSTOMER_ID]),
+						   2, types);
+	become_owner(b, &identity);
+	mb_spi_execute(b->plan_find, args, true, SPI_OK_SELECT);
+	become_self(&identity);
 	return fetched_rows(b, count);
 }
 
@@ -123,7 +146,7 @@ mb_app_table_lock(const MbText *users, int nusers, int *count)
 	if (b->plan_lock == NULL)
 		b->plan_lock = prepare_for_users(b, psprintf("SELECT %1$s FROM %2$s WHERE %3$s OPERATOR(pg_catalog.=) ANY ($1)"
 													 " ORDER BY %3$s FOR NO KEY UPDATE",
-													 select_list(b), b->name, b->quoted[MB_COL_USER_ID]));
+													 select_list(b, ""), b->name, b->quoted[MB_COL_USER_ID]));
 	execute_for_users(b, b->plan_lock, users, nusers);
 	return fetched_rows(b, count);
 }
@@ -231,7 +254,7 @@ read_by_spi(MbBinding *b, MbText user_id, MbUserRow *row)
 	SPI_connect();
 	if (b->plan_read == NULL)
 		b->plan_read = mb_spi_prepare(psprintf("SELECT %s FROM %s WHERE %s OPERATOR(pg_catalog.=) $1",
-											   select_list(b), b->name, b->quoted[MB_COL_USER_ID]),
+											   select_list(b, ""), b->name, b->quoted[MB_COL_USER_ID]),
 									  1, &b->type[MB_COL_USER_ID]);
 	become_owner(b, &identity);
 	mb_spi_execute(b->plan_read, args, true, SPI_OK_SELECT);
@@ -267,26 +290,32 @@ static void
 execute_for_users(const MbBinding *b, SPIPlanPtr plan, const MbText *users, int nusers)
 {
 	Identity	identity;
-	Datum	   *datums = palloc(Max(nusers, 1) * sizeof(Datum));
-	Datum		args[1];
+	Datum		args[] = {users_array(b, users, nusers)};
 
-	for (int i = 0; i < nusers; i++)
-		datums[i] = mb_binding_user_datum(b, users[i]);
-	args[0] = mb_spi_array(datums, nusers, b->type[MB_COL_USER_ID]);
 	become_owner(b, &identity);
 	mb_spi_execute(plan, args, false, SPI_OK_SELECT);
 	become_self(&identity);
 }
 
+static Datum
+users_array(const MbBinding *b, const MbText *users, int nusers)
+{
+	Datum	   *datums = palloc(Max(nusers, 1) * sizeof(Datum));
+
+	for (int i = 0; i < nusers; i++)
+		datums[i] = mb_binding_user_datum(b, users[i]);
+	return mb_spi_array(datums, nusers, b->type[MB_COL_USER_ID]);
+}
+
 /* The columns from MB_COL_USER_ID to MB_COL_CANCEL_AT_PERIOD_END, raw. */
 static const char *
-select_list(const MbBinding *b)
+select_list(const MbBinding *b, const char *prefix)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
 	for (int column = MB_COL_USER_ID; column <= MB_COL_CANCEL_AT_PERIOD_END; column++)
-		appendStringInfo(&list, "%s%s", column == MB_COL_USER_ID ? "" : ", ", b->quoted[column]);
+		appendStringInfo(&list, "%s%s%s", column == MB_COL_USER_ID ? "" : ", ", prefix, b->quoted[column]);
 	return list.data;
 }
 

@@ -49,6 +49,14 @@ extern bool mb_app_table_read(MbText user_id, MbUserRow *row);
 extern MbAppRow *mb_app_table_read_all(int *count);
 
 /*
+ * The rows of these users and of these Stripe customers, each once, in no
+ * order, under the active snapshot.  Needs an SPI connection.  Unless the app has an index on the
+ * customer, it reads the whole table.
+ */
+extern MbAppRow *mb_app_table_find(const MbText *users, int nusers,
+								   const MbText *customers, int ncustomers, int *count);
+
+/*
  * Lock the rows of these users, in the table's order of users, and read
  * them.  "users" are canonical.  Needs an SPI connection.
  */

@@ -30,92 +30,72 @@
 #include "utils/timestamp.h"
 
 #include "app_table.h"
-#include "apply.h"
+#include "batch.h"
 #include "catalog.h"
-#include "derive.h"
 #include "json_jsonb.h"
+#include "links.h"
 #include "settings.h"
 #include "spi.h"
 #include "store.h"
 #include "subtransaction.h"
+#include "tie.h"
 
-typedef struct Customer
-{
-	MbCustomer	customer;
-	bool		lock;
-	bool		changed;
-	bool		bound;			/* to a user, or to another one */
-} Customer;
-
-typedef struct Subscription
-{
-	MbSubscription subscription;
-	bool		has_user;		/* before it was locked */
-	bool		exists;
-	bool		changed;
-	MbText		left_user;		/* who had it before its customer was bound */
-	int			customer;		/* -1: not known */
-} Subscription;
-
-typedef struct Batch
-{
-	const MbCatalog *catalog;
-	MbApplyEvent *events;
-	int			nevents;
-	Subscription *subscriptions;	/* sorted by id */
-	int			nsubscriptions;
-	Customer   *customers;		/* sorted by id */
-	int			ncustomers;
-	MbDerived	derived;		/* of every user concerned */
-	MbText		error;			/* why the app's table was not written */
-} Batch;
-
-static void collect(Batch *batch);
+static void apply(MbBatch *batch, bool guarded);
+static void collect(MbBatch *batch);
 static bool is_wanted(const MbApplyEvent *event);
-static void decide_links(Batch *batch);
-static bool *refuse_references(const Batch *batch);
-static bool offer_link(Batch *batch, MbApplyEvent *event, bool references_refused);
-static void lock_customers(Batch *batch);
-static void lock_subscriptions(Batch *batch);
-static void decide_states(Batch *batch);
-static void write_ours(Batch *batch);
-static void collect_users(Batch *batch);
-static void derive_guarded(Batch *batch);
+static void lock_subscriptions(MbBatch *batch);
+static void decide_states(MbBatch *batch);
+static void write_ours(MbBatch *batch);
+static void collect_users(MbBatch *batch);
+static void blame(MbDerived *derived, MbText user_id, MbText event_id);
+static void derive_guarded(MbBatch *batch);
 static void derive(void *arg);
-static void end_waiting(Batch *batch);
-static void finish(Batch *batch);
-static int	find_subscription(const Batch *batch, MbText id);
-static int	find_customer(const Batch *batch, MbText id);
-static int	customer_user_cmp(const void *a, const void *b);
+static void end_waiting(MbBatch *batch);
+static void finish(MbBatch *batch);
 
 void
 mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
 {
-	Batch		batch = {.events = events,.nevents = nevents};
+	MbBatch		batch = {.events = events,.nevents = nevents};
+	MbApplyEvent *adopted;
+	int			nadopted = 0;
 
 	mb_store_begin();
 	batch.catalog = batch.derived.catalog = mb_catalog_get();
 	collect(&batch);
-	if (batch.nsubscriptions == 0)
+	if (batch.nsubscriptions == 0 && batch.ncustomers == 0)
 		return;
 
 	/* A missing table is an error before any row is locked. */
 	mb_app_table_lock_table();
 
-	decide_links(&batch);
-	lock_subscriptions(&batch);
-	decide_states(&batch);
-	write_ours(&batch);
-	collect_users(&batch);
-	if (batch.derived.nusers > 0)
+	mb_links_read(&batch);
+	adopted = mb_links_adopt(&batch, &nadopted);
+	if (nadopted > 0)
 	{
-		if (guarded)
-			derive_guarded(&batch);
-		else
-			mb_derive(&batch.derived);
+		batch.events = palloc((nadopted + nevents) * sizeof(MbApplyEvent));
+		batch.nevents = nadopted + nevents;
+		memcpy(batch.events, adopted, nadopted * sizeof(MbApplyEvent));
+		memcpy(batch.events + nadopted, events, nevents * sizeof(MbApplyEvent));
+		collect(&batch);
+		mb_links_read(&batch);
 	}
-	end_waiting(&batch);
-	finish(&batch);
+	apply(&batch, guarded);
+	if (nadopted > 0)
+		memcpy(events, batch.events + nadopted, nevents * sizeof(MbApplyEvent));
+}
+
+void
+mb_apply_statements(MbApplyEvent *events, int nevents)
+{
+	MbBatch		batch = {.events = events,.nevents = nevents};
+
+	mb_store_begin();
+	batch.catalog = batch.derived.catalog = mb_catalog_get();
+	collect(&batch);
+	mb_app_table_lock_table();
+	mb_links_read(&batch);
+	apply(&batch, false);
 }
 
 void
@@ -148,9 +128,28 @@ mb_outcome_label(MbOutcome outcome)
 	return labels[outcome];
 }
 
+static void
+apply(MbBatch *batch, bool guarded)
+{
+	mb_links_decide(batch);
+	lock_subscriptions(batch);
+	decide_states(batch);
+	write_ours(batch);
+	collect_users(batch);
+	if (batch->derived.nusers > 0)
+	{
+		if (guarded)
+			derive_guarded(batch);
+		else
+			mb_derive(&batch->derived);
+	}
+	end_waiting(batch);
+	finish(batch);
+}
+
 /* Step 1: the subscriptions and customers, sorted, each once. */
 static void
-collect(Batch *batch)
+collect(MbBatch *batch)
 {
 	MbText	   *ids = palloc(Max(batch->nevents, 1) * sizeof(MbText));
 	int			n = 0;
@@ -162,16 +161,17 @@ collect(Batch *batch)
 		event->subscription = event->customer = -1;
 		event->outcome = MB_OUTCOME_IGNORED;
 		event->reason = mb_text(event->event.reason);
-		if (is_wanted(event))
+		if (is_wanted(event) && event->event.subscription_id.data != NULL)
 			ids[n++] = event->event.subscription_id;
 	}
 	n = mb_text_sort_unique(ids, n);
 	batch->nsubscriptions = n;
-	batch->subscriptions = palloc0(Max(n, 1) * sizeof(Subscription));
+	batch->subscriptions = palloc0(Max(n, 1) * sizeof(MbBatchSubscription));
 	for (int i = 0; i < n; i++)
 	{
 		mb_subscription_init(&batch->subscriptions[i].subscription, ids[i]);
 		batch->subscriptions[i].customer = -1;
+		batch->subscriptions[i].last_event = -1;
 	}
 
 	n = 0;
@@ -180,7 +180,7 @@ collect(Batch *batch)
 			ids[n++] = batch->events[i].event.customer_id;
 	n = mb_text_sort_unique(ids, n);
 	batch->ncustomers = n;
-	batch->customers = palloc0(Max(n, 1) * sizeof(Customer));
+	batch->customers = palloc0(Max(n, 1) * sizeof(MbBatchCustomer));
 	for (int i = 0; i < n; i++)
 	{
 		batch->customers[i].customer.customer_id = ids[i];
@@ -194,11 +194,14 @@ collect(Batch *batch)
 		if (!is_wanted(event))
 			continue;
 		event->reason = MB_NO_TEXT;
-		event->subscription = find_subscription(batch, event->event.subscription_id);
+		event->outcome = MB_OUTCOME_UNCHANGED;
+		if (event->event.subscription_id.data != NULL)
+			event->subscription = mb_batch_find_subscription(batch, event->event.subscription_id);
 		if (event->event.customer_id.data == NULL)
 			continue;
-		event->customer = find_customer(batch, event->event.customer_id);
-		batch->subscriptions[event->subscription].customer = event->customer;
+		event->customer = mb_batch_find_customer(batch, event->event.customer_id);
+		if (event->subscription >= 0)
+			batch->subscriptions[event->subscription].customer = event->customer;
 	}
 }
 
@@ -208,161 +211,14 @@ is_wanted(const MbApplyEvent *event)
 	return event->event.kind != MB_EVENT_IGNORED && !event->busy;
 }
 
-/*
- * Step 2.  Links are first tried on an unlocked copy: in the common case
- * nothing changes, and then no customer is locked.  A link that is committed
- * can be relied on without a lock, because who rebinds a customer locks all
- * of its subscriptions that exist, and one that does not exist yet, or has no
- * user, takes the customer's lock here.
- */
-static void
-decide_links(Batch *batch)
-{
-	MbText	   *ids;
-	MbText	   *with_user;
-	MbCustomer *found;
-	bool	   *references_refused;
-	int			n;
-	int			nlock = 0;
-
-	ids = palloc(Max(batch->nsubscriptions, batch->nevents) * sizeof(MbText));
-	for (int i = 0; i < batch->nsubscriptions; i++)
-		ids[i] = batch->subscriptions[i].subscription.subscription_id;
-	with_user = mb_store_subscriptions_with_user(ids, batch->nsubscriptions, &n);
-	for (int i = 0; i < n; i++)
-		batch->subscriptions[find_subscription(batch, with_user[i])].has_user = true;
-	if (batch->ncustomers == 0)
-		return;
-
-	references_refused = refuse_references(batch);
-	for (int i = 0; i < batch->ncustomers; i++)
-		ids[i] = batch->customers[i].customer.customer_id;
-	found = mb_store_read_customers(ids, batch->ncustomers, &n);
-	for (int i = 0; i < n; i++)
-		batch->customers[find_customer(batch, found[i].customer_id)].customer = found[i];
-	for (int i = 0; i < batch->nevents; i++)
-		if (batch->events[i].customer >= 0 &&
-			(offer_link(batch, &batch->events[i], references_refused[i]) ||
-			 !batch->subscriptions[batch->events[i].subscription].has_user))
-			batch->customers[batch->events[i].customer].lock = true;
-	for (int i = 0; i < batch->ncustomers; i++)
-		nlock += batch->customers[i].lock;
-	if (nlock == 0)
-		return;
-
-	/* Now in earnest, from what the lock shows. */
-	lock_customers(batch);
-	for (int i = 0; i < batch->nevents; i++)
-		if (batch->events[i].customer >= 0 && batch->customers[batch->events[i].customer].lock)
-			offer_link(batch, &batch->events[i], references_refused[i]);
-}
-
-/*
- * R27: a client_reference_id counts only for a user who has no other customer.
- * Per event, whether it does not.
- */
-static bool *
-refuse_references(const Batch *batch)
-{
-	bool	   *result = palloc0(batch->nevents * sizeof(bool));
-	MbText	   *users = palloc(batch->nevents * sizeof(MbText));
-	MbCustomer *others;
-	int			nusers = 0;
-	int			nothers;
-
-	for (int i = 0; i < batch->nevents; i++)
-		if (batch->events[i].customer >= 0 && batch->events[i].event.client_reference_id.data != NULL)
-			users[nusers++] = batch->events[i].event.client_reference_id;
-	if (nusers == 0)
-		return result;
-	others = mb_store_customers_of_users(users, mb_text_sort_unique(users, nusers), &nothers);
-	qsort(others, nothers, sizeof(MbCustomer), customer_user_cmp);
-	for (int i = 0; i < batch->nevents; i++)
-	{
-		const MbEvent *event = &batch->events[i].event;
-		const MbCustomer key = {.user_id = event->client_reference_id};
-		const MbCustomer *other;
-
-		if (batch->events[i].customer < 0 || key.user_id.data == NULL)
-			continue;
-		other = bsearch(&key, others, nothers, sizeof(MbCustomer), customer_user_cmp);
-		if (other == NULL)
-			continue;
-		while (other > others && mb_text_eq(other[-1].user_id, key.user_id))
-			other--;
-		for (; other < others + nothers && mb_text_eq(other->user_id, key.user_id); other++)
-			result[i] |= !mb_text_eq(other->customer_id, event->customer_id);
-	}
-	return result;
-}
-
-/* Offer the event's links to its customer; true if the customer changes. */
-static bool
-offer_link(Batch *batch, MbApplyEvent *event, bool references_refused)
-{
-	Customer   *customer = &batch->customers[event->customer];
-	struct
-	{
-		MbText		user_id;
-		MbLinkSource source;
-	}			offers[] =
-	{
-		{event->event.user_id, MB_LINK_METADATA},
-		{references_refused ? MB_NO_TEXT : event->event.client_reference_id, MB_LINK_CLIENT_REFERENCE_ID},
-	};
-	bool		changed = false;
-
-	for (int i = 0; i < (int) lengthof(offers); i++)
-	{
-		if (offers[i].user_id.data == NULL)
-			continue;
-		switch (mb_customer_offer(&customer->customer, offers[i].user_id, offers[i].source, event->event.created))
-		{
-			case MB_LINK_UNCHANGED:
-				break;
-			case MB_LINK_BOUND:
-				customer->bound = true;
-				/* FALLTHROUGH */
-			case MB_LINK_REFRESHED:
-				customer->changed = event->linked = changed = true;
-				break;
-			case MB_LINK_CONFLICT:
-				event->conflict = true;
-				break;
-		}
-	}
-	return changed;
-}
-
-static void
-lock_customers(Batch *batch)
-{
-	MbText	   *ids = palloc(batch->ncustomers * sizeof(MbText));
-	MbCustomer *locked;
-	int			n = 0;
-
-	for (int i = 0; i < batch->ncustomers; i++)
-	{
-		batch->customers[i].changed = batch->customers[i].bound = false;
-		if (batch->customers[i].lock)
-			ids[n++] = batch->customers[i].customer.customer_id;
-	}
-	locked = mb_store_lock_customers(ids, n, &n);
-	for (int i = 0; i < n; i++)
-		batch->customers[find_customer(batch, locked[i].customer_id)].customer = locked[i];
-	for (int i = 0; i < batch->nevents; i++)
-		if (batch->events[i].customer >= 0 && batch->customers[batch->events[i].customer].lock)
-			batch->events[i].conflict = batch->events[i].linked = false;
-}
-
 /* Step 3: also the other subscriptions of customers whose user changes. */
 static void
-lock_subscriptions(Batch *batch)
+lock_subscriptions(MbBatch *batch)
 {
-	MbText	   *ids = palloc(batch->nsubscriptions * sizeof(MbText));
+	MbText	   *ids = palloc(Max(batch->nsubscriptions, 1) * sizeof(MbText));
 	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
 	MbSubscription *locked;
-	Subscription *old = batch->subscriptions;
+	MbBatchSubscription *old = batch->subscriptions;
 	int			nold = batch->nsubscriptions;
 	int			nbound = 0;
 	int			nlocked;
@@ -374,18 +230,20 @@ lock_subscriptions(Batch *batch)
 	for (int i = 0; i < batch->ncustomers; i++)
 		if (batch->customers[i].bound)
 			bound[nbound++] = batch->customers[i].customer.customer_id;
+	if (nold == 0 && nbound == 0)
+		return;
 	locked = mb_store_lock_subscriptions(ids, nold, bound, nbound, &nlocked);
 
 	/* Both are sorted by id: merge what is locked into what is asked for. */
-	batch->subscriptions = palloc0((nold + nlocked) * sizeof(Subscription));
+	batch->subscriptions = palloc0((nold + nlocked) * sizeof(MbBatchSubscription));
 	for (int l = 0; l < nlocked || o < nold;)
 	{
-		Subscription *subscription = &batch->subscriptions[n++];
+		MbBatchSubscription *subscription = &batch->subscriptions[n++];
 		int			cmp = l == nlocked ? -1 : 1;
 
 		if (l < nlocked && o < nold)
 			cmp = mb_text_cmp(old[o].subscription.subscription_id, locked[l].subscription_id);
-		subscription->customer = -1;
+		subscription->customer = subscription->last_event = -1;
 		if (cmp <= 0)
 			*subscription = old[o++];
 		if (cmp >= 0)
@@ -393,45 +251,41 @@ lock_subscriptions(Batch *batch)
 			subscription->subscription = locked[l++];
 			subscription->exists = true;
 			if (subscription->customer < 0 && subscription->subscription.customer_id.data != NULL)
-				subscription->customer = find_customer(batch, subscription->subscription.customer_id);
+				subscription->customer = mb_batch_find_customer(batch, subscription->subscription.customer_id);
 		}
 	}
 	batch->nsubscriptions = n;
 	for (int i = 0; i < batch->nevents; i++)
 		if (batch->events[i].subscription >= 0)
-			batch->events[i].subscription = find_subscription(batch, batch->events[i].event.subscription_id);
+			batch->events[i].subscription = mb_batch_find_subscription(batch, batch->events[i].event.subscription_id);
 }
 
 /* Step 4. */
 static void
-decide_states(Batch *batch)
+decide_states(MbBatch *batch)
 {
+	mb_tie_load(batch);
 	for (int i = 0; i < batch->nevents; i++)
 	{
 		MbApplyEvent *event = &batch->events[i];
-		Subscription *subscription;
 
-		if (event->subscription < 0)
-			continue;
-		subscription = &batch->subscriptions[event->subscription];
-		event->outcome = mb_subscription_apply(&subscription->subscription, &event->event,
-											   &batch->catalog->plans, &subscription->changed);
+		if (event->subscription >= 0)
+		{
+			MbDecision	decision = mb_tie_apply(batch, i);
+
+			batch->subscriptions[event->subscription].changed |= decision.changed;
+			event->outcome = decision.outcome;
+			event->reason = mb_text(decision.reason);
+		}
 		if (event->linked && event->outcome == MB_OUTCOME_UNCHANGED)
 			event->outcome = MB_OUTCOME_APPLIED;
-		if (event->event.kind == MB_EVENT_SUBSCRIPTION &&
-			event->event.tier == MB_NO_TIER && event->event.price_id.data != NULL)
-			event->reason = MB_TEXT_LITERAL("unknown_price");
-		else if (event->event.kind == MB_EVENT_SUBSCRIPTION &&
-				 mb_status_class(event->event.status) == MB_CLASS_UNKNOWN)
-			event->reason = MB_TEXT_LITERAL("unknown_status");
-		else if (event->outcome == MB_OUTCOME_STALE)
-			event->reason = MB_TEXT_LITERAL("older_than_state");
 	}
 
 	for (int i = 0; i < batch->nsubscriptions; i++)
 	{
-		Subscription *subscription = &batch->subscriptions[i];
-		MbText		user_id;
+		MbBatchSubscription *subscription = &batch->subscriptions[i];
+		const MbCustomer *customer;
+		bool		weak_link;
 
 		/*
 		 * An unlocked customer may have been bound to another user since it
@@ -440,22 +294,25 @@ decide_states(Batch *batch)
 		if (subscription->customer < 0 ||
 			(subscription->subscription.user_id.data != NULL && !batch->customers[subscription->customer].lock))
 			continue;
-		user_id = batch->customers[subscription->customer].customer.user_id;
-		if (user_id.data == NULL || mb_text_eq(user_id, subscription->subscription.user_id))
+		customer = &batch->customers[subscription->customer].customer;
+		weak_link = customer->source == MB_LINK_CLIENT_REFERENCE_ID;
+		if (customer->user_id.data == NULL ||
+			(mb_text_eq(customer->user_id, subscription->subscription.user_id) && weak_link == subscription->subscription.weak_link))
 			continue;
 		subscription->left_user = subscription->subscription.user_id;
-		subscription->subscription.user_id = user_id;
+		subscription->subscription.user_id = customer->user_id;
+		subscription->subscription.weak_link = weak_link;
 		subscription->changed = true;
 	}
 }
 
 /* Step 5. */
 static void
-write_ours(Batch *batch)
+write_ours(MbBatch *batch)
 {
 	MbCustomer *customers = palloc(Max(batch->ncustomers, 1) * sizeof(MbCustomer));
-	const MbSubscription **inserts = palloc(batch->nsubscriptions * sizeof(MbSubscription *));
-	const MbSubscription **updates = palloc(batch->nsubscriptions * sizeof(MbSubscription *));
+	const MbSubscription **inserts = palloc(Max(batch->nsubscriptions, 1) * sizeof(MbSubscription *));
+	const MbSubscription **updates = palloc(Max(batch->nsubscriptions, 1) * sizeof(MbSubscription *));
 	int			ncustomers = 0;
 	int			ninserts = 0;
 	int			nupdates = 0;
@@ -465,7 +322,7 @@ write_ours(Batch *batch)
 			customers[ncustomers++] = batch->customers[i].customer;
 	for (int i = 0; i < batch->nsubscriptions; i++)
 	{
-		const Subscription *subscription = &batch->subscriptions[i];
+		const MbBatchSubscription *subscription = &batch->subscriptions[i];
 
 		if (!subscription->exists)
 			inserts[ninserts++] = &subscription->subscription;
@@ -480,22 +337,53 @@ write_ours(Batch *batch)
 /*
  * The users whose rows are derived: of every subscription in the batch,
  * changed or not, since a row may be missing from an earlier attempt that the
- * app's table refused; and those who lost a subscription.
+ * app's table refused; those who lost a subscription; and those whose claimed
+ * customers count, or count no longer, because they won or lost another one.
  */
 static void
-collect_users(Batch *batch)
+collect_users(MbBatch *batch)
 {
+	MbDerived  *derived = &batch->derived;
 	int			n = 0;
 
-	batch->derived.users = palloc(2 * batch->nsubscriptions * sizeof(MbText));
+	derived->users = palloc((2 * batch->nsubscriptions + 2 * batch->ncustomers + 1) * sizeof(MbText));
 	for (int i = 0; i < batch->nsubscriptions; i++)
 	{
 		if (batch->subscriptions[i].subscription.user_id.data != NULL)
-			batch->derived.users[n++] = batch->subscriptions[i].subscription.user_id;
+			derived->users[n++] = batch->subscriptions[i].subscription.user_id;
 		if (batch->subscriptions[i].left_user.data != NULL)
-			batch->derived.users[n++] = batch->subscriptions[i].left_user;
+			derived->users[n++] = batch->subscriptions[i].left_user;
 	}
-	batch->derived.nusers = mb_text_sort_unique(batch->derived.users, n);
+	for (int i = 0; i < batch->ncustomers; i++)
+	{
+		if (!batch->customers[i].bound)
+			continue;
+		derived->users[n++] = batch->customers[i].customer.user_id;
+		if (batch->customers[i].left_user.data != NULL)
+			derived->users[n++] = batch->customers[i].left_user;
+	}
+	derived->nusers = mb_text_sort_unique(derived->users, n);
+
+	/* what is to blame for a change, in the history: the last event */
+	derived->events = palloc0(Max(derived->nusers, 1) * sizeof(MbText));
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		const MbApplyEvent *event = &batch->events[i];
+
+		if (event->subscription >= 0 && event->event.kind != MB_EVENT_ADOPTED)
+			blame(derived, batch->subscriptions[event->subscription].subscription.user_id, event->event.id);
+		if (event->linked && batch->customers[event->customer].bound)
+			blame(derived, batch->customers[event->customer].left_user, event->event.id);
+	}
+}
+
+static void
+blame(MbDerived *derived, MbText user_id, MbText event_id)
+{
+	int			user = user_id.data == NULL ? -1 : mb_text_find(derived->users, derived->nusers, user_id);
+
+	if (user >= 0)
+		derived->events[user] = event_id;
 }
 
 /*
@@ -504,7 +392,7 @@ collect_users(Batch *batch)
  * of resources are the caller's.
  */
 static void
-derive_guarded(Batch *batch)
+derive_guarded(MbBatch *batch)
 {
 	ErrorData  *error = mb_subtransaction_run(derive, &batch->derived);
 
@@ -514,6 +402,7 @@ derive_guarded(Batch *batch)
 		ReThrowError(error);
 	batch->error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
 	batch->derived.rows = NULL;
+	batch->derived.nuncounted = 0;
 }
 
 static void
@@ -528,13 +417,15 @@ derive(void *arg)
  * them.  After the users' rows, because inbox rows are locked last.
  */
 static void
-end_waiting(Batch *batch)
+end_waiting(MbBatch *batch)
 {
 	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
 	int			n = 0;
 
 	for (int i = 0; i < batch->ncustomers; i++)
-		if (batch->customers[i].bound)
+		if (batch->customers[i].bound &&
+			mb_text_find(batch->derived.uncounted_customers, batch->derived.nuncounted,
+						 batch->customers[i].customer.customer_id) < 0)
 			bound[n++] = batch->customers[i].customer.customer_id;
 	if (n > 0)
 		mb_store_end_waiting(bound, n);
@@ -542,23 +433,31 @@ end_waiting(Batch *batch)
 
 /* What each event came to. */
 static void
-finish(Batch *batch)
+finish(MbBatch *batch)
 {
 	for (int i = 0; i < batch->nevents; i++)
 	{
 		MbApplyEvent *event = &batch->events[i];
-		const Subscription *subscription;
+		const MbBatchSubscription *subscription;
 		int			user;
 
 		if (event->subscription < 0)
+		{
+			if (event->customer >= 0)
+				event->user_id = batch->customers[event->customer].customer.user_id;
 			continue;
+		}
 		subscription = &batch->subscriptions[event->subscription];
 		event->user_id = subscription->subscription.user_id;
-		if (event->user_id.data == NULL)
+		if (event->user_id.data == NULL ||
+			(subscription->subscription.weak_link &&
+			 mb_text_find(batch->derived.uncounted_customers, batch->derived.nuncounted,
+						  subscription->subscription.customer_id) >= 0))
 		{
 			event->outcome = MB_OUTCOME_WAITING;
 			event->reason = MB_TEXT_LITERAL("unknown_user");
 			event->waiting_for = subscription->subscription.customer_id;
+			event->user_id = MB_NO_TEXT;
 			continue;
 		}
 		if (event->conflict)
@@ -590,24 +489,18 @@ finish(Batch *batch)
 }
 
 /* The id is the first member of both structs. */
-static int
-find_subscription(const Batch *batch, MbText id)
+int
+mb_batch_find_subscription(const MbBatch *batch, MbText id)
 {
-	Subscription *found = bsearch(&id, batch->subscriptions, batch->nsubscriptions, sizeof(Subscription), mb_text_qsort_cmp);
+	MbBatchSubscription *found = bsearch(&id, batch->subscriptions, batch->nsubscriptions, sizeof(MbBatchSubscription), mb_text_qsort_cmp);
 
 	return found == NULL ? -1 : (int) (found - batch->subscriptions);
 }
 
-static int
-find_customer(const Batch *batch, MbText id)
+int
+mb_batch_find_customer(const MbBatch *batch, MbText id)
 {
-	Customer   *found = bsearch(&id, batch->customers, batch->ncustomers, sizeof(Customer), mb_text_qsort_cmp);
+	MbBatchCustomer *found = bsearch(&id, batch->customers, batch->ncustomers, sizeof(MbBatchCustomer), mb_text_qsort_cmp);
 
 	return found == NULL ? -1 : (int) (found - batch->customers);
-}
-
-static int
-customer_user_cmp(const void *a, const void *b)
-{
-	return mb_text_cmp(((const MbCustomer *) a)->user_id, ((const MbCustomer *) b)->user_id);
 }

@@ -26,10 +26,11 @@ typedef struct MbApplyEvent
 	MbText		error;			/* MB_OUTCOME_WAITING: the app's table refused */
 	const MbUserRow *row;		/* the user's row after the batch, if any */
 
-	/* private to apply.c */
-	int			subscription;
+	/* private to the batch */
+	int			subscription;	/* -1: none, or the event is left out */
 	int			customer;
 	bool		linked;			/* its link changed its customer */
+	int			previous_event; /* of its subscription, in the batch */
 } MbApplyEvent;
 
 /*
@@ -53,6 +54,12 @@ extern void mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *ev
  * serialization failures, after which trying again is right.
  */
 extern void mb_apply_events(MbApplyEvent *events, int nevents, bool guarded);
+
+/*
+ * The same for what is not Stripe's to say: kinds MB_EVENT_ADOPTED and
+ * MB_EVENT_LINKED.  Errors are raised.
+ */
+extern void mb_apply_statements(MbApplyEvent *events, int nevents);
 
 /* Is it worth trying again at once, or soon, because only a lock was in the way? */
 extern bool mb_apply_is_conflict(int sqlerrcode);

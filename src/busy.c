@@ -92,6 +92,20 @@ mb_busy_find(MbApplyEvent *events, int nevents)
 	return nbusy;
 }
 
+int
+mb_busy_leave_free(MbText *users, int nusers)
+{
+	IdSet		busy;
+	int			n = 0;
+
+	busy.ids = mb_app_table_lock_free(users, nusers, &busy.count);
+	sort(&busy);
+	for (int i = 0; i < nusers; i++)
+		if (!contains(&busy, users[i]))
+			users[n++] = users[i];
+	return n;
+}
+
 /* The busy ones, with room for all, unsorted; and everybody's users. */
 static IdSet
 busy_ids(const MbLocked *rows, int count, IdSet *users)

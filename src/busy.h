@@ -15,4 +15,10 @@
  */
 extern int	mb_busy_find(MbApplyEvent *events, int nevents);
 
+/*
+ * Lock the free ones of these users' rows, without waiting, and leave the
+ * others out of "users"; returns how many are left.
+ */
+extern int	mb_busy_leave_free(MbText *users, int nusers);
+
 #endif							/* MB_BUSY_H */

@@ -32,6 +32,8 @@
 #include "utils/rel.h"
 
 #include "catalog.h"
+#include "settings.h"
+#include "stats.h"
 
 typedef enum CachedTable
 {
@@ -110,6 +112,13 @@ mb_catalog_get(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no default tier is configured"),
 				 errhint("Call momento_billing.seed_plans(), or mark one row of momento_billing.tier as is_default.")));
+	catalog->plans.rules = (MbAccessRules)
+	{
+		.has_past_due_grace = mb_past_due_grace >= 0,
+		.past_due_grace = mb_past_due_grace * USECS_PER_SEC,
+		.cancel_at_ended_at = mb_cancel_access == MB_CANCEL_ENDED_AT,
+	};
+	catalog->generation = generation;
 	return catalog;
 }
 
@@ -120,8 +129,8 @@ mb_catalog_extension_exists(void)
 }
 
 /*
- * Statement trigger on the cached tables: tell every session.  It changes no
- * row and waits for nothing.
+ * Statement trigger on the cached tables: tell every session, and wake the
+ * worker for repairs.  It changes no row and waits for nothing.
  */
 Datum
 catalog_changed(PG_FUNCTION_ARGS)
@@ -133,6 +142,10 @@ catalog_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("\"catalog_changed\" must be called as a trigger")));
 	CacheInvalidateRelcache(trigdata->tg_relation);
+
+	/* what a price buys may mend rows: upkeep.c */
+	if (strcmp(RelationGetRelationName(trigdata->tg_relation), table_names[TABLE_PRICE]) == 0)
+		mb_stats_wake_at_end();
 	return PointerGetDatum(NULL);
 }
 

@@ -13,6 +13,7 @@
 typedef struct MbCatalog
 {
 	MbPlans		plans;
+	uint64		generation;		/* grows with each change */
 	bool		has_other_access;	/* does any user have a row in it? */
 
 	/* our tables */

@@ -27,6 +27,7 @@ typedef struct MbCustomer
 	MbText		user_id;		/* none while source is MB_LINK_NONE */
 	MbLinkSource source;
 	MbTime		created;		/* of the event that made the link */
+	bool		deleted;		/* at Stripe; the link is kept */
 } MbCustomer;
 
 typedef enum MbLinkResult

@@ -12,18 +12,27 @@
 
 #include "catalog.h"
 #include "derive.h"
+#include "grants.h"
+#include "notify.h"
 #include "settings.h"
 #include "store.h"
 
-static void release_subscriptions(MbDerived *derived, const MbText *old_subscriptions);
+static MbSubscription *counted_subscriptions(MbDerived *derived, int *count);
+static void release_subscriptions(MbDerived *derived, const MbAppRow *before);
 static void derive_user(MbDerived *derived, int user, const MbSubscription *const *subscriptions, int n,
 						MbTime now, MbOtherAccess *access, int *naccess);
-static void write_other_access(MbDerived *derived, const MbOtherAccess *access, int naccess);
+static void write_effects(const MbDerived *derived, const MbAppRow *before,
+						  const MbOtherAccess *access, int naccess, MbTime now);
+static bool is_subscription(const MbOtherAccess *access);
+static bool same_subscriptions(const MbOtherAccess *old, int nold, const MbOtherAccess *new, int nnew);
+static void record_change(const MbDerived *derived, int user, const MbAppRow *before, MbHistory *change);
 static int	subscription_user_cmp(const void *a, const void *b);
+static int	customer_user_cmp(const void *a, const void *b);
 
 void
 mb_derive(MbDerived *derived)
 {
+	const MbPlans *plans = &derived->catalog->plans;
 	MbTime		now = GetCurrentTimestamp();
 	bool	   *tried = palloc0(derived->nusers * sizeof(bool));
 
@@ -37,26 +46,25 @@ mb_derive(MbDerived *derived)
 		int			nlocked;
 		MbAppRow   *locked = mb_app_table_lock(derived->users, derived->nusers, &nlocked);
 		int			nsubscriptions;
-		MbSubscription *subscriptions = mb_store_subscriptions_of_users(derived->users, derived->nusers, &nsubscriptions);
+		MbSubscription *subscriptions = counted_subscriptions(derived, &nsubscriptions);
 		const MbSubscription **sorted = palloc(Max(nsubscriptions, 1) * sizeof(MbSubscription *));
 		MbAppRow   *writes = palloc(derived->nusers * sizeof(MbAppRow));
-		MbText	   *old_subscriptions = palloc0(derived->nusers * sizeof(MbText));
+		MbAppRow   *before = palloc0(derived->nusers * sizeof(MbAppRow));
 		MbOtherAccess *access = palloc(Max(nsubscriptions, 1) * sizeof(MbOtherAccess));
 		int			naccess = 0;
 		int			nwrites = 0;
 		int			s = 0;
 
-		derived->rows = palloc0(derived->nusers * sizeof(MbAppRow));
 		derived->row_changed = palloc0(derived->nusers * sizeof(bool));
 		for (int i = 0; i < nlocked; i++)
 		{
 			int			user = mb_text_find(derived->users, derived->nusers, locked[i].user_id);
 
-			if (user < 0)
-				continue;
-			derived->rows[user] = locked[i];
-			old_subscriptions[user] = locked[i].row.subscription_id;
+			if (user >= 0)
+				before[user] = locked[i];
 		}
+		derived->rows = palloc(derived->nusers * sizeof(MbAppRow));
+		memcpy(derived->rows, before, derived->nusers * sizeof(MbAppRow));
 		for (int i = 0; i < nsubscriptions; i++)
 			sorted[i] = &subscriptions[i];
 		qsort(sorted, nsubscriptions, sizeof(MbSubscription *), subscription_user_cmp);
@@ -79,13 +87,75 @@ mb_derive(MbDerived *derived)
 			writes[nwrites++] = derived->rows[user];
 			derived->rows[user].exists = true;
 		}
-		release_subscriptions(derived, old_subscriptions);
-		if (mb_app_table_write(writes, nwrites))
-		{
-			write_other_access(derived, access, naccess);
-			return;
-		}
+		release_subscriptions(derived, before);
+		if (!mb_app_table_write(writes, nwrites))
+			continue;
+
+		for (int user = 0; user < derived->nusers; user++)
+			if (derived->row_changed[user] && before[user].row.subscription_id.data == NULL &&
+				derived->rows[user].row.subscription_id.data != NULL && before[user].exists)
+				mb_grant_keep_row(&before[user], plans, now);
+		write_effects(derived, before, access, naccess, now);
+		return;
 	}
+}
+
+MbText *
+mb_derive_due(int limit, int *count)
+{
+	*count = 0;
+	return mb_catalog_get()->has_other_access ? mb_store_users_due(limit, count) : NULL;
+}
+
+/*
+ * A claim by a client_reference_id (R27) counts if its user has no customer by
+ * a stronger link, and if it is the oldest of the user's claims.  That is
+ * decided here, from all that is known, and not when a claim comes, so that it
+ * does not depend on which comes first.
+ */
+MbText *
+mb_derive_uncounted(const MbSubscription *subscriptions, int nsubscriptions, int *count)
+{
+	MbText	   *users = palloc(Max(nsubscriptions, 1) * sizeof(MbText));
+	MbText	   *result;
+	MbCustomer *customers;
+	int			nusers = 0;
+	int			ncustomers;
+
+	*count = 0;
+	for (int i = 0; i < nsubscriptions; i++)
+		if (subscriptions[i].weak_link)
+			users[nusers++] = subscriptions[i].user_id;
+	if (nusers == 0)
+		return NULL;
+
+	nusers = mb_text_sort_unique(users, nusers);
+	customers = mb_store_customers_of_users(users, nusers, &ncustomers);
+	qsort(customers, ncustomers, sizeof(MbCustomer), customer_user_cmp);
+	result = palloc(Max(ncustomers, 1) * sizeof(MbText));
+
+	/* of each user, the best link comes first */
+	for (int i = 1; i < ncustomers; i++)
+		if (mb_text_eq(customers[i].user_id, customers[i - 1].user_id) && customers[i].source == MB_LINK_CLIENT_REFERENCE_ID)
+			result[(*count)++] = customers[i].customer_id;
+	*count = mb_text_sort_unique(result, *count);
+	return result;
+}
+
+/* All subscriptions of the users that count for them. */
+static MbSubscription *
+counted_subscriptions(MbDerived *derived, int *count)
+{
+	MbSubscription *subscriptions = mb_store_subscriptions_of_users(derived->users, derived->nusers, count);
+	int			n = 0;
+
+	derived->uncounted_customers = mb_derive_uncounted(subscriptions, *count, &derived->nuncounted);
+	for (int i = 0; i < *count; i++)
+		if (!subscriptions[i].weak_link ||
+			mb_text_find(derived->uncounted_customers, derived->nuncounted, subscriptions[i].customer_id) < 0)
+			subscriptions[n++] = subscriptions[i];
+	*count = n;
+	return subscriptions;
 }
 
 /*
@@ -93,7 +163,7 @@ mb_derive(MbDerived *derived)
  * first before it enters the second, since its column is unique.
  */
 static void
-release_subscriptions(MbDerived *derived, const MbText *old_subscriptions)
+release_subscriptions(MbDerived *derived, const MbAppRow *before)
 {
 	MbText	   *taken = palloc(derived->nusers * sizeof(MbText));
 	MbAppRow   *releases = palloc(derived->nusers * sizeof(MbAppRow));
@@ -102,13 +172,13 @@ release_subscriptions(MbDerived *derived, const MbText *old_subscriptions)
 
 	for (int user = 0; user < derived->nusers; user++)
 		if (derived->row_changed[user] && derived->rows[user].row.subscription_id.data != NULL &&
-			!mb_text_eq(derived->rows[user].row.subscription_id, old_subscriptions[user]))
+			!mb_text_eq(derived->rows[user].row.subscription_id, before[user].row.subscription_id))
 			taken[ntaken++] = derived->rows[user].row.subscription_id;
 	ntaken = mb_text_sort_unique(taken, ntaken);
 	for (int user = 0; user < derived->nusers; user++)
-		if (derived->row_changed[user] && old_subscriptions[user].data != NULL &&
-			!mb_text_eq(derived->rows[user].row.subscription_id, old_subscriptions[user]) &&
-			mb_text_find(taken, ntaken, old_subscriptions[user]) >= 0)
+		if (derived->row_changed[user] && before[user].row.subscription_id.data != NULL &&
+			!mb_text_eq(derived->rows[user].row.subscription_id, before[user].row.subscription_id) &&
+			mb_text_find(taken, ntaken, before[user].row.subscription_id) >= 0)
 		{
 			releases[n] = derived->rows[user];
 			releases[n++].row.subscription_id = MB_NO_TEXT;
@@ -124,13 +194,16 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 	const MbPlans *plans = &derived->catalog->plans;
 	MbAppRow   *app_row = &derived->rows[user];
 	int			chosen = mb_entitlement_choose(subscriptions, n, plans, now);
+	int			nstates = 0;
+	int			known;
 	MbUserRow	row;
 
 	if (chosen >= 0)
 		mb_entitlement_row(subscriptions[chosen], plans, &row);
-	else if (app_row->exists && n == 0)
+	else if (app_row->exists && n == 0 && app_row->row.subscription_id.data != NULL &&
+			 (mb_store_known_subscriptions(&app_row->row.subscription_id, 1, &known), known > 0))
 	{
-		/* The only subscription went to another user. */
+		/* Its subscription is another user's, or counts for nobody. */
 		row = (MbUserRow)
 		{
 			.tier = plans->tiers[plans->default_tier].name,
@@ -146,15 +219,23 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 	derived->row_changed[user] = !app_row->exists || !mb_user_row_eq(&app_row->row, &row);
 	app_row->row = row;
 
+	/*
+	 * When the chosen one's time ends, another may have to be shown: it is
+	 * listed too, so that the worker finds the user then (mb_derive_due).
+	 */
 	for (int i = 0; i < n; i++)
+		nstates += subscriptions[i]->status.data != NULL;
+	for (int i = 0; i < n && nstates > 1; i++)
 	{
 		MbUserRow	other;
 		MbTime		until;
 
-		if (i == chosen || subscriptions[i]->status.data == NULL)
+		if (subscriptions[i]->status.data == NULL)
 			continue;
 		mb_entitlement_row(subscriptions[i], plans, &other);
-		until = mb_entitlement_until(other.status, other.period_end);
+		until = mb_entitlement_until(&other, plans);
+		if (i == chosen && until == INT64_MAX)
+			continue;
 		if (until == MB_NO_TIME || until <= now)
 			continue;
 		access[(*naccess)++] = (MbOtherAccess)
@@ -170,28 +251,99 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 }
 
 /*
- * Replace what differs.  Most users have none, before and after; then
- * nothing is written, and no session's cache is invalidated.
+ * The users' other entitlements, the history, and word of changed tiers.  Most
+ * users have no other entitlement, before and after; then none is written,
+ * and no session's cache is invalidated.
  */
 static void
-write_other_access(MbDerived *derived, const MbOtherAccess *access, int naccess)
+write_effects(const MbDerived *derived, const MbAppRow *before, const MbOtherAccess *access, int naccess, MbTime now)
 {
-	int			nold;
-	MbOtherAccess *old;
-	bool		same;
+	const MbPlans *plans = &derived->catalog->plans;
+	MbHistory  *changes = palloc(derived->nusers * sizeof(MbHistory));
+	MbOtherAccess *old = NULL;
+	int			nold = 0;
+	int			nchanges = 0;
+	int			o = 0;
+	int			a = 0;
 
 	/* asked again, because whoever had the users' rows may have written some */
-	if (naccess == 0 && !mb_catalog_get()->has_other_access)
-		return;
-	old = mb_store_other_access(derived->users, derived->nusers, &nold);
-	same = nold == naccess;
-
-	/* both are sorted by user, then by ref */
-	for (int i = 0; same && i < nold; i++)
-		same = mb_text_eq(old[i].user_id, access[i].user_id) && mb_text_eq(old[i].ref, access[i].ref) &&
-			mb_text_eq(old[i].tier, access[i].tier) && old[i].valid_until == access[i].valid_until;
-	if (!same)
+	if (mb_catalog_get()->has_other_access)
+		old = mb_store_other_access(derived->users, derived->nusers, &nold);
+	if (!same_subscriptions(old, nold, access, naccess))
 		mb_store_replace_other_access(derived->users, derived->nusers, access, naccess);
+
+	/* all are sorted by user; a tier grant counts before and after */
+	for (int user = 0; user < derived->nusers; user++)
+	{
+		const MbAppRow *after = &derived->rows[user];
+		int			first_old = o;
+		int			first_new = a;
+		int			ngrants = 0;
+		int			from;
+		int			to;
+
+		while (o < nold && mb_text_eq(old[o].user_id, derived->users[user]))
+			o++;
+		while (a < naccess && mb_text_eq(access[a].user_id, derived->users[user]))
+			a++;
+		if (derived->row_changed[user])
+			record_change(derived, user, &before[user], &changes[nchanges++]);
+		if (!derived->row_changed[user] && o == first_old && a == first_new)
+			continue;
+
+		from = mb_entitlement_tier(before[user].exists ? &before[user].row : NULL, old + first_old, o - first_old, plans, now);
+		for (int i = first_old; i < o; i++)
+			if (!is_subscription(&old[i]))
+				old[first_old + ngrants++] = old[i];
+		to = Max(mb_entitlement_tier(after->exists ? &after->row : NULL, access + first_new, a - first_new, plans, now),
+				 mb_entitlement_tier(NULL, old + first_old, ngrants, plans, now));
+		if (from != to)
+			mb_notify_tier(derived->users[user], plans->tiers[from].name, plans->tiers[to].name);
+	}
+	mb_store_add_history(changes, nchanges);
+}
+
+static bool
+is_subscription(const MbOtherAccess *access)
+{
+	return mb_text_is(access->source, "subscription");
+}
+
+/* Do they tell the same?  Both are sorted by user, then by ref. */
+static bool
+same_subscriptions(const MbOtherAccess *old, int nold, const MbOtherAccess *new, int nnew)
+{
+	int			n = 0;
+
+	for (int i = 0; i < nold; i++)
+	{
+		if (!is_subscription(&old[i]))
+			continue;
+		if (n == nnew || !mb_text_eq(old[i].user_id, new[n].user_id) || !mb_text_eq(old[i].ref, new[n].ref) ||
+			!mb_text_eq(old[i].tier, new[n].tier) || old[i].valid_until != new[n].valid_until)
+			return false;
+		n++;
+	}
+	return n == nnew;
+}
+
+static void
+record_change(const MbDerived *derived, int user, const MbAppRow *before, MbHistory *change)
+{
+	const MbUserRow *after = &derived->rows[user].row;
+
+	*change = (MbHistory)
+	{
+		.user_id = derived->users[user],
+		.event_id = derived->events != NULL ? derived->events[user] : MB_NO_TEXT,
+		.new_tier = after->tier,
+		.new_status = mb_text(mb_status_label(after->status)),
+	};
+	if (before->exists)
+	{
+		change->old_tier = before->row.tier;
+		change->old_status = mb_text(mb_status_label(before->row.status));
+	}
 }
 
 static int
@@ -202,4 +354,19 @@ subscription_user_cmp(const void *a, const void *b)
 	int			cmp = mb_text_cmp(x->user_id, y->user_id);
 
 	return cmp != 0 ? cmp : mb_text_cmp(x->subscription_id, y->subscription_id);
+}
+
+/* By user, then the strongest link first, then the oldest. */
+static int
+customer_user_cmp(const void *a, const void *b)
+{
+	const MbCustomer *x = a;
+	const MbCustomer *y = b;
+	int			cmp = mb_text_cmp(x->user_id, y->user_id);
+
+	if (cmp == 0 && x->source != y->source)
+		cmp = x->source > y->source ? -1 : 1;
+	if (cmp == 0 && x->created != y->created)
+		cmp = x->created < y->created ? -1 : 1;
+	return cmp != 0 ? cmp : mb_text_cmp(x->customer_id, y->customer_id);
 }

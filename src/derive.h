@@ -15,16 +15,37 @@ typedef struct MbDerived
 	const MbCatalog *catalog;	/* set by the caller, as are the users */
 	MbText	   *users;			/* canonical, sorted, each once */
 	int			nusers;
+	MbText	   *events;			/* per user: what is to blame for a change; no
+								 * text: no event.  NULL: none is */
+
+	/* results */
 	MbAppRow   *rows;			/* per user: the row as it is then */
 	bool	   *row_changed;	/* per user: was it written? */
+	MbText	   *uncounted_customers;	/* sorted: claimed for a user by a
+										 * client_reference_id that does not
+										 * count */
+	int			nuncounted;
 } MbDerived;
 
 /*
  * Lock the users' rows, derive them anew, write what differs, and the users'
- * other entitlements.  Needs an SPI connection, whose memory the results live
+ * other entitlements, history and notifications.  Needs an SPI connection, whose memory the results live
  * in, and the app's table locked.  Raises what the app's table and its
  * triggers raise; 27000 if a trigger suppresses a row.
  */
 extern void mb_derive(MbDerived *derived);
+
+/*
+ * The customers among these subscriptions' users' that are theirs by a claim
+ * that does not count; sorted.  Needs an SPI connection.
+ */
+extern MbText *mb_derive_uncounted(const MbSubscription *subscriptions, int nsubscriptions, int *count);
+
+/*
+ * Users whose rows have to be derived anew because time has passed: their
+ * subscriptions with a planned end include one that is over.  At most
+ * "limit"; canonical, sorted.  Needs an SPI connection.
+ */
+extern MbText *mb_derive_due(int limit, int *count);
 
 #endif							/* MB_DERIVE_H */

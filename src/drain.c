@@ -31,6 +31,7 @@
 #include "settle.h"
 #include "spi.h"
 #include "subtransaction.h"
+#include "upkeep.h"
 
 /* Payloads held in memory at once; a batch is cut before it exceeds this. */
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)
@@ -73,6 +74,7 @@ typedef struct Failure
 static ErrorData *transact(MbDrain *drain, void (*step) (MbDrain *drain, void *arg), void *arg);
 static void run_step(void *arg);
 static void look(MbDrain *drain, void *arg);
+static void keep_up(MbDrain *drain, void *arg);
 static bool process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
 static void process_part(MbDrain *drain, void *arg);
 static int	load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *nevents);
@@ -155,6 +157,12 @@ mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 		mb_cursor_advance(drain->cursor, &found);
 		nseen = found.nseen;
 	}
+	if (nseen == 0)
+	{
+		error = transact(drain, keep_up, counts);
+		if (error != NULL && !mb_apply_is_conflict(error->sqlerrcode))
+			ReThrowError(error);
+	}
 	MemoryContextSwitchTo(old_context);
 	return nseen;
 }
@@ -207,11 +215,20 @@ run_step(void *arg)
 	PopActiveSnapshot();
 }
 
-/* Step: what is due? */
+/* Step: what is due, also because prices have changed? */
 static void
 look(MbDrain *drain, void *arg)
 {
+	if (mb_cursor_lock(drain->cursor))
+		mb_upkeep_prices();
 	mb_cursor_look(drain->cursor, arg);
+}
+
+/* Step: what has time changed? */
+static void
+keep_up(MbDrain *drain, void *arg)
+{
+	mb_upkeep_rows(arg);
 }
 
 /*

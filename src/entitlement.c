@@ -18,7 +18,8 @@ typedef enum AccessClass
 static const char *const labels[] = {"ACTIVE", "TRIALING", "PAST_DUE", "CANCELED", "INACTIVE", NULL};
 
 static MbStatus app_status(const MbSubscription *subscription);
-static AccessClass access_class(const MbUserRow *row, MbTime now);
+static int	better_tier(int tier, MbText name, const MbPlans *plans);
+static AccessClass access_class(const MbUserRow *row, const MbPlans *plans, MbTime now);
 static int	candidate_cmp(const MbSubscription *a, const MbSubscription *b, const MbPlans *plans, MbTime now);
 
 const char *
@@ -37,21 +38,41 @@ mb_status_from_label(MbText label)
 }
 
 MbTime
-mb_entitlement_until(MbStatus status, MbTime period_end)
+mb_entitlement_until(const MbUserRow *row, const MbPlans *plans)
 {
-	switch (status)
+	MbTime		grace_end;
+
+	switch (row->status)
 	{
 		case MB_STATUS_ACTIVE:
 		case MB_STATUS_TRIALING:
 			return INT64_MAX;
 		case MB_STATUS_PAST_DUE:
+			if (!plans->rules.has_past_due_grace || row->period_start == MB_NO_TIME || row->period_end == MB_NO_TIME)
+				return row->period_end;
+			grace_end = row->period_start + plans->rules.past_due_grace;
+			return grace_end < row->period_end ? grace_end : row->period_end;
 		case MB_STATUS_CANCELED:
-			return period_end;
+			return row->period_end;
 		case MB_STATUS_INACTIVE:
 		case MB_STATUS_OTHER:
 			break;
 	}
 	return MB_NO_TIME;
+}
+
+int
+mb_entitlement_tier(const MbUserRow *row, const MbOtherAccess *others, int nothers, const MbPlans *plans, MbTime at)
+{
+	int			best = plans->default_tier;
+
+	if (row != NULL && mb_entitlement_until(row, plans) > at)
+		best = better_tier(best, row->tier, plans);
+	for (int i = 0; i < nothers; i++)
+		if ((others[i].valid_from == MB_NO_TIME || others[i].valid_from <= at) &&
+			(others[i].valid_until == MB_NO_TIME || others[i].valid_until > at))
+			best = better_tier(best, others[i].tier, plans);
+	return best;
 }
 
 void
@@ -88,6 +109,9 @@ mb_entitlement_row(const MbSubscription *subscription, const MbPlans *plans, MbU
 	if (row->status == MB_STATUS_CANCELED && subscription->paid_through != MB_NO_TIME &&
 		(row->period_end == MB_NO_TIME || subscription->paid_through < row->period_end))
 		row->period_end = subscription->paid_through;
+	if (plans->rules.cancel_at_ended_at && mb_text_is(subscription->status, "canceled") &&
+		subscription->ended_at != MB_NO_TIME && subscription->ended_at < row->period_end)
+		row->period_end = subscription->ended_at;
 }
 
 int
@@ -139,10 +163,18 @@ app_status(const MbSubscription *subscription)
 	return MB_STATUS_INACTIVE;
 }
 
-static AccessClass
-access_class(const MbUserRow *row, MbTime now)
+static int
+better_tier(int tier, MbText name, const MbPlans *plans)
 {
-	MbTime		until = mb_entitlement_until(row->status, row->period_end);
+	int			other = mb_plans_find_tier(plans, name);
+
+	return other > tier ? other : tier;
+}
+
+static AccessClass
+access_class(const MbUserRow *row, const MbPlans *plans, MbTime now)
+{
+	MbTime		until = mb_entitlement_until(row, plans);
 
 	if (until == MB_NO_TIME || until <= now)
 		return ACCESS_NONE;
@@ -161,8 +193,8 @@ candidate_cmp(const MbSubscription *a, const MbSubscription *b, const MbPlans *p
 
 	mb_entitlement_row(a, plans, &row_a);
 	mb_entitlement_row(b, plans, &row_b);
-	keys[0][0] = access_class(&row_a, now);
-	keys[0][1] = access_class(&row_b, now);
+	keys[0][0] = access_class(&row_a, plans, now);
+	keys[0][1] = access_class(&row_b, plans, now);
 	keys[1][0] = mb_plans_find_tier(plans, row_a.tier);
 	keys[1][1] = mb_plans_find_tier(plans, row_b.tier);
 	keys[2][0] = row_a.period_end;

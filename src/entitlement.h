@@ -40,11 +40,30 @@ typedef struct MbUserRow
 	bool		cancel_at_period_end;
 } MbUserRow;
 
+/* An entitlement beside the app's row; see the table other_access. */
+typedef struct MbOtherAccess
+{
+	MbText		user_id;
+	MbText		source;
+	MbText		ref;
+	MbText		tier;
+	MbTime		valid_from;		/* MB_NO_TIME: always */
+	MbTime		valid_until;	/* MB_NO_TIME: without end */
+} MbOtherAccess;
+
 /*
  * How long a row gives its tier: MB_NO_TIME = not at all, INT64_MAX = no end
  * is planned, else access holds before that time, not at it.
  */
-extern MbTime mb_entitlement_until(MbStatus status, MbTime period_end);
+extern MbTime mb_entitlement_until(const MbUserRow *row, const MbPlans *plans);
+
+/*
+ * The tier that a user has at a time: the highest of the row (NULL: none) and
+ * the other entitlements, else the default.  An unknown tier counts for
+ * nothing.
+ */
+extern int	mb_entitlement_tier(const MbUserRow *row, const MbOtherAccess *others, int nothers,
+								const MbPlans *plans, MbTime at);
 
 /* The row that one subscription alone would make.  It must have a status. */
 extern void mb_entitlement_row(const MbSubscription *subscription, const MbPlans *plans, MbUserRow *row);

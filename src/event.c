@@ -20,18 +20,39 @@ typedef struct MbPeriod
 	MbTime		end;
 } MbPeriod;
 
+/*
+ * A value as an event shows it and, where its previous_attributes say so, as
+ * it was before: those are partial, so each key is looked up in both.
+ */
+typedef struct View
+{
+	MbJson		json;
+	MbJson		previous;		/* missing: as in "json" */
+} View;
+
+static void init_event(MbEvent *event);
+static View as_is(MbJson json);
+static View view_get(View object, const char *key);
+static int	view_length(View array);
+static View view_element(View array, int index);
+static MbJson view_value(View view);
+static MbText view_id(View view);
 static MbText read_text(MbJson object, const char *key);
 static MbText read_id(MbJson value);
 static MbText read_user(MbJson metadata);
 static MbTime read_time(MbJson object, const char *key);
 static bool read_bool(MbJson object, const char *key);
-static MbPeriod read_period(MbJson object, const char *start, const char *end);
+static MbText as_text(MbJson value);
+static MbTime as_time(MbJson value);
+static bool as_bool(MbJson value);
+static MbPeriod read_period(View object, const char *start, const char *end);
 static void widen_period(MbPeriod *period, MbPeriod other);
 static bool is_sample(MbText id);
 static void read_object(MbJson document, MbJson object, const MbPlans *plans, MbEvent *event);
-static void read_subscription(MbJson object, const MbPlans *plans, MbEvent *event);
-static void read_items(MbJson object, const MbPlans *plans, MbEvent *event);
-static MbText item_price(MbJson item);
+static void read_subscription(View object, const MbPlans *plans, MbEvent *event);
+static void read_items(View object, const MbPlans *plans, MbEvent *event);
+static MbText item_price(View item);
+static bool is_subscription_type(MbText type);
 static void read_checkout(MbJson object, const MbPlans *plans, MbEvent *event);
 static void read_failed_invoice(MbJson object, const MbPlans *plans, MbEvent *event);
 static MbText invoice_subscription(MbJson object);
@@ -44,16 +65,7 @@ mb_event_read_envelope(MbJson document, MbEvent *event)
 {
 	MbJson		livemode = mb_json_get(document, "livemode");
 
-	*event = (MbEvent)
-	{
-		.kind = MB_EVENT_IGNORED,
-		.tier = MB_NO_TIER,
-		.created = MB_NO_TIME,
-		.period_start = MB_NO_TIME,
-		.period_end = MB_NO_TIME,
-		.cancel_at = MB_NO_TIME,
-		.ended_at = MB_NO_TIME,
-	};
+	init_event(event);
 	event->id = read_id(mb_json_get(document, "id"));
 	event->type = read_text(document, "type");
 	event->api_version = read_text(document, "api_version");
@@ -90,12 +102,90 @@ mb_event_read(MbJson document, const MbPlans *plans, MbLivemode livemode, MbEven
 		event->kind = MB_EVENT_IGNORED;
 }
 
+bool
+mb_event_read_before(const MbEvent *event, const MbPlans *plans, MbEvent *before)
+{
+	init_event(before);
+	if (event->kind != MB_EVENT_SUBSCRIPTION || event->previous.type != MB_JSON_OBJECT)
+		return false;
+	read_subscription((View) {event->object, event->previous}, plans, before);
+	return true;
+}
+
+static void
+init_event(MbEvent *event)
+{
+	*event = (MbEvent)
+	{
+		.kind = MB_EVENT_IGNORED,
+		.tier = MB_NO_TIER,
+		.created = MB_NO_TIME,
+		.period_start = MB_NO_TIME,
+		.period_end = MB_NO_TIME,
+		.cancel_at = MB_NO_TIME,
+		.ended_at = MB_NO_TIME,
+	};
+}
+
+static View
+as_is(MbJson json)
+{
+	return (View)
+	{
+		json, {.type = MB_JSON_MISSING}
+	};
+}
+
+static View
+view_get(View object, const char *key)
+{
+	/* what was null, or no object, had no such key */
+	if (object.previous.type != MB_JSON_MISSING && object.previous.type != MB_JSON_OBJECT)
+		object.json = object.previous;
+	return (View)
+	{
+		mb_json_get(object.json, key), mb_json_get(object.previous, key)
+	};
+}
+
+static int
+view_length(View array)
+{
+	return mb_json_length(view_value(array));
+}
+
+static View
+view_element(View array, int index)
+{
+	return (View)
+	{
+		mb_json_element(array.json, index), mb_json_element(array.previous, index)
+	};
+}
+
+static MbJson
+view_value(View view)
+{
+	return view.previous.type != MB_JSON_MISSING ? view.previous : view.json;
+}
+
+/* An expanded object may say before only what has changed of it. */
+static MbText
+view_id(View view)
+{
+	return read_id(view_value(view).type == MB_JSON_OBJECT ? view_value(view_get(view, "id")) : view_value(view));
+}
+
 /* A string value, or no text; also none for an empty string. */
 static MbText
 read_text(MbJson object, const char *key)
 {
-	MbJson		value = mb_json_get(object, key);
+	return as_text(mb_json_get(object, key));
+}
 
+static MbText
+as_text(MbJson value)
+{
 	return value.type == MB_JSON_STRING && value.string.len > 0 ? value.string : MB_NO_TEXT;
 }
 
@@ -120,8 +210,12 @@ read_user(MbJson metadata)
 static MbTime
 read_time(MbJson object, const char *key)
 {
-	MbJson		value = mb_json_get(object, key);
+	return as_time(mb_json_get(object, key));
+}
 
+static MbTime
+as_time(MbJson value)
+{
 	if (value.type != MB_JSON_INTEGER || value.integer < 0 || value.integer > MB_LAST_SECOND)
 		return MB_NO_TIME;
 	return (value.integer - MB_EPOCH_SECONDS) * INT64_C(1000000);
@@ -130,16 +224,23 @@ read_time(MbJson object, const char *key)
 static bool
 read_bool(MbJson object, const char *key)
 {
-	MbJson		value = mb_json_get(object, key);
+	return as_bool(mb_json_get(object, key));
+}
 
+static bool
+as_bool(MbJson value)
+{
 	return value.type == MB_JSON_BOOL && value.boolean;
 }
 
 /* Both ends or none: half a period must not be joined to another's half (R4). */
 static MbPeriod
-read_period(MbJson object, const char *start, const char *end)
+read_period(View object, const char *start, const char *end)
 {
-	MbPeriod	period = {read_time(object, start), read_time(object, end)};
+	MbPeriod	period = {
+		as_time(view_value(view_get(object, start))),
+		as_time(view_value(view_get(object, end)))
+	};
 
 	if (period.start == MB_NO_TIME || period.end == MB_NO_TIME)
 		period.start = period.end = MB_NO_TIME;
@@ -183,16 +284,23 @@ read_object(MbJson document, MbJson object, const MbPlans *plans, MbEvent *event
 	}			types[] =
 	{
 		{"customer.subscription.created", MB_EVENT_SUBSCRIPTION, MB_ORDER_CREATED, NULL},
-		{"customer.subscription.updated", MB_EVENT_SUBSCRIPTION, MB_ORDER_UPDATED, NULL},
 		{"customer.subscription.deleted", MB_EVENT_SUBSCRIPTION, MB_ORDER_DELETED, NULL},
+		/* it says what will happen; what happens has events of its own */
+		{"customer.subscription.trial_will_end", MB_EVENT_IGNORED, MB_ORDER_CREATED, "announcement"},
 		{"checkout.session.completed", MB_EVENT_CHECKOUT, MB_ORDER_CREATED, NULL},
+		{"checkout.session.async_payment_succeeded", MB_EVENT_CHECKOUT, MB_ORDER_CREATED, NULL},
+		{"checkout.session.async_payment_failed", MB_EVENT_IGNORED, MB_ORDER_CREATED, "not_paid"},
 		{"invoice.payment_failed", MB_EVENT_PAYMENT_FAILED, MB_ORDER_CREATED, NULL},
+		{"customer.deleted", MB_EVENT_CUSTOMER_DELETED, MB_ORDER_CREATED, NULL},
 		/* R32: they repeat what the subscription's own event says */
 		{"invoice.paid", MB_EVENT_IGNORED, MB_ORDER_CREATED, "redundant"},
 		{"invoice.payment_succeeded", MB_EVENT_IGNORED, MB_ORDER_CREATED, "redundant"},
 	};
 
-	event->reason = "unhandled_type";
+	/* updated, paused, resumed, pending_update_applied, and those to come */
+	event->reason = is_subscription_type(event->type) ? NULL : "unhandled_type";
+	event->kind = MB_EVENT_SUBSCRIPTION;
+	event->order = MB_ORDER_UPDATED;
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 	{
 		if (!mb_text_is(event->type, types[i].type))
@@ -209,14 +317,15 @@ read_object(MbJson document, MbJson object, const MbPlans *plans, MbEvent *event
 		return;
 	}
 
+	event->object = object;
 	event->customer_id = read_id(mb_json_get(object, "customer"));
 	event->user_id = read_user(mb_json_get(object, "metadata"));
 	switch (event->kind)
 	{
 		case MB_EVENT_SUBSCRIPTION:
-			event->previous_status = read_text(mb_json_get(mb_json_get(document, "data"), "previous_attributes"),
-											   "status");
-			read_subscription(object, plans, event);
+			event->previous = mb_json_get(mb_json_get(document, "data"), "previous_attributes");
+			event->previous_status = read_text(event->previous, "status");
+			read_subscription(as_is(object), plans, event);
 			break;
 		case MB_EVENT_CHECKOUT:
 			read_checkout(object, plans, event);
@@ -224,25 +333,39 @@ read_object(MbJson document, MbJson object, const MbPlans *plans, MbEvent *event
 		case MB_EVENT_PAYMENT_FAILED:
 			read_failed_invoice(object, plans, event);
 			break;
+		case MB_EVENT_CUSTOMER_DELETED:
+			event->customer_id = read_id(object);
+			event->user_id = MB_NO_TEXT;
+			break;
 		case MB_EVENT_IGNORED:
+		case MB_EVENT_ADOPTED:
+		case MB_EVENT_LINKED:
 			break;
 	}
 }
 
-static void
-read_subscription(MbJson object, const MbPlans *plans, MbEvent *event)
+static bool
+is_subscription_type(MbText type)
 {
-	event->subscription_id = read_id(object);
-	event->status = read_text(object, "status");
+	static const char prefix[] = "customer.subscription.";
+
+	return type.len > (int) sizeof(prefix) - 1 && memcmp(type.data, prefix, sizeof(prefix) - 1) == 0;
+}
+
+static void
+read_subscription(View object, const MbPlans *plans, MbEvent *event)
+{
+	event->subscription_id = read_id(object.json);
+	event->status = as_text(view_value(view_get(object, "status")));
 	if (event->status.data == NULL || event->status.len > MB_MAX_ID)
 	{
 		event->reason = "no_status";
 		return;
 	}
-	event->cancel_at = read_time(object, "cancel_at");
-	event->cancel_at_period_end = read_bool(object, "cancel_at_period_end");
-	event->ended_at = read_time(object, "ended_at");
-	event->cancellation_reason = read_text(mb_json_get(object, "cancellation_details"), "reason");
+	event->cancel_at = as_time(view_value(view_get(object, "cancel_at")));
+	event->cancel_at_period_end = as_bool(view_value(view_get(object, "cancel_at_period_end")));
+	event->ended_at = as_time(view_value(view_get(object, "ended_at")));
+	event->cancellation_reason = as_text(view_value(view_get(view_get(object, "cancellation_details"), "reason")));
 	read_items(object, plans, event);
 }
 
@@ -252,15 +375,15 @@ read_subscription(MbJson object, const MbPlans *plans, MbEvent *event)
  * acacia the period stands on the subscription, from basil on its items.
  */
 static void
-read_items(MbJson object, const MbPlans *plans, MbEvent *event)
+read_items(View object, const MbPlans *plans, MbEvent *event)
 {
-	MbJson		items = mb_json_get(mb_json_get(object, "items"), "data");
-	int			nitems = mb_json_length(items);
+	View		items = view_get(view_get(object, "items"), "data");
+	int			nitems = view_length(items);
 	MbPeriod	period = {MB_NO_TIME, MB_NO_TIME};
 
 	for (int i = 0; i < nitems; i++)
 	{
-		MbJson		item = mb_json_element(items, i);
+		View		item = view_element(items, i);
 		MbText		price_id = item_price(item);
 		int			tier = mb_plans_tier_of_price(plans, price_id);
 		MbPeriod	item_period = read_period(item, "current_period_start", "current_period_end");
@@ -280,7 +403,7 @@ read_items(MbJson object, const MbPlans *plans, MbEvent *event)
 	}
 	if (event->price_id.data == NULL)
 	{
-		event->price_id = read_id(mb_json_get(object, "plan"));
+		event->price_id = view_id(view_get(object, "plan"));
 		event->tier = mb_plans_tier_of_price(plans, event->price_id);
 	}
 	if (period.start == MB_NO_TIME)
@@ -290,11 +413,11 @@ read_items(MbJson object, const MbPlans *plans, MbEvent *event)
 }
 
 static MbText
-item_price(MbJson item)
+item_price(View item)
 {
-	MbText		price_id = read_id(mb_json_get(item, "price"));
+	MbText		price_id = view_id(view_get(item, "price"));
 
-	return price_id.data != NULL ? price_id : read_id(mb_json_get(item, "plan"));
+	return price_id.data != NULL ? price_id : view_id(view_get(item, "plan"));
 }
 
 /*
@@ -400,7 +523,7 @@ read_invoice_period(MbJson object, const MbPlans *plans, MbEvent *event)
 	for (int i = 0; i < nlines; i++)
 	{
 		MbJson		line = mb_json_element(lines, i);
-		MbPeriod	line_period = read_period(mb_json_get(line, "period"), "start", "end");
+		MbPeriod	line_period = read_period(as_is(mb_json_get(line, "period")), "start", "end");
 		int			tier = line_is_proration(line) ? MB_NO_TIER : mb_plans_tier_of_price(plans, line_price(line));
 
 		if (tier != MB_NO_TIER && tier > event->tier && line_period.start != MB_NO_TIME)
@@ -425,7 +548,7 @@ line_price(MbJson line)
 {
 	MbText		price_id = read_id(mb_json_get(mb_json_get(mb_json_get(line, "pricing"), "price_details"), "price"));
 
-	return price_id.data != NULL ? price_id : item_price(line);
+	return price_id.data != NULL ? price_id : item_price(as_is(line));
 }
 
 static bool

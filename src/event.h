@@ -19,7 +19,12 @@ typedef enum MbEventKind
 	MB_EVENT_IGNORED,			/* "reason" says why */
 	MB_EVENT_SUBSCRIPTION,		/* customer.subscription.*, a whole object */
 	MB_EVENT_CHECKOUT,			/* a completed, paid subscription checkout */
-	MB_EVENT_PAYMENT_FAILED		/* a renewal's automatic charge failed */
+	MB_EVENT_PAYMENT_FAILED,	/* a renewal's automatic charge failed */
+	MB_EVENT_CUSTOMER_DELETED,
+
+	/* not Stripe's: what the app's row, or a person, says */
+	MB_EVENT_ADOPTED,			/* a row that the app wrote itself */
+	MB_EVENT_LINKED				/* a customer's user, set by hand */
 } MbEventKind;
 
 /* The order of types within one second (R21). */
@@ -69,6 +74,12 @@ typedef struct MbEvent
 	bool		cancel_at_period_end;
 	MbTime		ended_at;
 	MbText		cancellation_reason;
+
+	/* for events of one second */
+	MbJson		object;			/* data.object */
+	MbJson		previous;		/* data.previous_attributes */
+	const struct MbEvent *before;	/* see mb_event_read_before(); NULL: the
+									 * event does not say */
 } MbEvent;
 
 /*
@@ -83,5 +94,12 @@ extern void mb_event_read_envelope(MbJson document, MbEvent *event);
  * with a reason.  The event borrows the document's memory.
  */
 extern void mb_event_read(MbJson document, const MbPlans *plans, MbLivemode livemode, MbEvent *event);
+
+/*
+ * Read the state that a subscription's event found: its object overlaid with
+ * its previous_attributes, in "before"'s status, price, tier, period and
+ * planned cancel.  False if the event does not say.
+ */
+extern bool mb_event_read_before(const MbEvent *event, const MbPlans *plans, MbEvent *before);
 
 #endif							/* MB_EVENT_H */

@@ -37,8 +37,20 @@ typedef struct MbFeature
 								 * MB_NOT_IN_PLAN */
 } MbFeature;
 
+/* Settings that say how long access lasts; all zero is the guide's way. */
+typedef struct MbAccessRules
+{
+	bool		has_past_due_grace;
+	MbTime		past_due_grace; /* from the unpaid period's start, at most to
+								 * its end */
+	bool		cancel_at_ended_at; /* a canceled subscription gives nothing
+									 * after ended_at */
+} MbAccessRules;
+
 typedef struct MbPlans
 {
+	MbAccessRules rules;
+
 	int			ntiers;
 	MbTier	   *tiers;			/* ascending rank */
 	int			default_tier;	/* MB_NO_TIER: not configured */

@@ -52,7 +52,7 @@ mb_entitlement_at(const MbCatalog *catalog, MbText user_id, const MbUserRow *row
 
 	if (row != NULL)
 	{
-		MbTime		until = mb_entitlement_until(row->status, row->period_end);
+		MbTime		until = mb_entitlement_until(row, &catalog->plans);
 
 		if (until > at)
 			consider(&result, row_tier(catalog, row), until, at, "subscription");
@@ -218,7 +218,7 @@ entitlements(PG_FUNCTION_ARGS)
 
 		/* one row with a tier that is not configured must not hide the others */
 		if (mb_plans_find_tier(&catalog->plans, row->tier) != MB_NO_TIER ||
-			mb_entitlement_until(row->status, row->period_end) <= now)
+			mb_entitlement_until(row, &catalog->plans) <= now)
 		{
 			MbEntitlement entitlement = mb_entitlement_at(catalog, rows[i].user_id, row, now);
 

@@ -25,10 +25,13 @@ int			mb_max_attempts = 12;
 int			mb_retry_base = 2000;
 int			mb_retry_max = 3600 * 1000;
 int			mb_waiting_timeout = 72 * 3600;
+bool		mb_notify = true;
 char	   *mb_subscription_table = NULL;
 char	   *mb_webhook_secret_file = NULL;
 int			mb_signature_tolerance = 300;
 int			mb_livemode = MB_LIVEMODE_ANY;
+int			mb_past_due_grace = -1;
+int			mb_cancel_access = MB_CANCEL_PERIOD_END;
 char	   *mb_user_id = NULL;
 bool		mb_force_spi = false;
 
@@ -36,6 +39,12 @@ static const struct config_enum_entry livemode_options[] = {
 	{"any", MB_LIVEMODE_ANY, false},
 	{"live", MB_LIVEMODE_LIVE, false},
 	{"test", MB_LIVEMODE_TEST, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry cancel_access_options[] = {
+	{"period_end", MB_CANCEL_PERIOD_END, false},
+	{"ended_at", MB_CANCEL_ENDED_AT, false},
 	{NULL, 0, false}
 };
 
@@ -103,6 +112,13 @@ mb_settings_init(void)
 							&mb_waiting_timeout, 72 * 3600, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 
+	/* NOTIFY takes a lock of the cluster when its transaction commits. */
+	DefineCustomBoolVariable("momento_billing.notify",
+							 "Lets the worker NOTIFY momento_billing when a user's tier has changed.",
+							 NULL,
+							 &mb_notify, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+
 	/* Always schema-qualified, because search_path is never consulted. */
 	DefineCustomStringVariable("momento_billing.subscription_table",
 							   "The app's table with one row per user.",
@@ -129,6 +145,20 @@ mb_settings_init(void)
 							 "Which of Stripe's modes this database takes events of.",
 							 NULL,
 							 &mb_livemode, MB_LIVEMODE_ANY, livemode_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+
+	/* The guide gives the whole period to mend a card in. */
+	DefineCustomIntVariable("momento_billing.past_due_grace",
+							"How long a past due subscription gives its tier, from the start of the unpaid period.",
+							"-1 is until the period's end, which is the most in any case.",
+							&mb_past_due_grace, -1, -1, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+
+	/* What was paid for is kept, unless the operator decides otherwise. */
+	DefineCustomEnumVariable("momento_billing.cancel_access",
+							 "Until when a canceled subscription gives its tier.",
+							 "Rows are written with it: a change shows in a row with the user's next event.",
+							 &mb_cancel_access, MB_CANCEL_PERIOD_END, cancel_access_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	/* Harmless: who may call quota_remaining() may ask for any user anyway. */

@@ -7,6 +7,12 @@
 
 #include "postgres.h"
 
+typedef enum MbCancelAccess
+{
+	MB_CANCEL_PERIOD_END,
+	MB_CANCEL_ENDED_AT
+} MbCancelAccess;
+
 /* the worker's */
 extern char *mb_databases;		/* NULL unless preloaded */
 extern bool mb_enabled;
@@ -16,12 +22,15 @@ extern int	mb_max_attempts;
 extern int	mb_retry_base;		/* ms */
 extern int	mb_retry_max;		/* ms */
 extern int	mb_waiting_timeout; /* s */
+extern bool mb_notify;
 
 /* everybody's */
 extern char *mb_subscription_table;
 extern char *mb_webhook_secret_file;
 extern int	mb_signature_tolerance; /* s */
 extern int	mb_livemode;		/* MbLivemode */
+extern int	mb_past_due_grace;	/* s; -1: to the period's end */
+extern int	mb_cancel_access;	/* MbCancelAccess */
 extern char *mb_user_id;
 extern bool mb_force_spi;
 

@@ -6,14 +6,14 @@
  * pointer to its latch, so that a stale value can wake the wrong process,
  * which is harmless, but never point into nowhere.
  *
- * Waking goes through a transaction callback, registered once per backend when
+ * Waking goes through a resource owner's callback, registered once per backend when
  * the library is loaded.  It runs after a commit is visible to others and must
  * not fail, so it reads atomics and sets a latch, nothing else.  An abort
  * wakes too: what the transaction kept the worker from is free again.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -26,6 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -65,14 +66,15 @@ static void read_databases(void);
 static void shmem_request(void);
 static void shmem_startup(void);
 static void detach(int code, Datum arg);
-static void xact_callback(XactEvent event, void *arg);
+static void release_callback(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg);
 
 PG_FUNCTION_INFO_V1(worker_stats);
+PG_FUNCTION_INFO_V1(wake_worker);
 
 void
 mb_stats_init(void)
 {
-	RegisterXactCallback(xact_callback, NULL);
+	RegisterResourceReleaseCallback(release_callback, NULL);
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	read_databases();
@@ -168,6 +170,17 @@ mb_stats_error(const char *message)
 	SpinLockRelease(&my_slot->mutex);
 }
 
+bool
+mb_stats_has_worker(void)
+{
+	char	   *name = nworkers > 0 ? get_database_name(MyDatabaseId) : NULL;
+
+	for (int i = 0; name != NULL && i < nworkers; i++)
+		if (strcmp(databases[i], name) == 0)
+			return true;
+	return false;
+}
+
 void
 mb_stats_wake_at_end(void)
 {
@@ -214,6 +227,14 @@ worker_stats(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* wake_worker(): when the transaction ends */
+Datum
+wake_worker(PG_FUNCTION_ARGS)
+{
+	mb_stats_wake_at_end();
+	PG_RETURN_BOOL(slots != NULL);
 }
 
 static void
@@ -278,29 +299,22 @@ detach(int code, Datum arg)
 	SpinLockRelease(&my_slot->mutex);
 }
 
+/*
+ * The very last thing of a transaction: only then are its rows visible and its
+ * invalidations sent, so that the worker sees both when it wakes.  A prepared
+ * transaction wakes it in vain; what it holds is found at a nap's end.
+ */
 static void
-xact_callback(XactEvent event, void *arg)
+release_callback(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
 {
-	if (!wake)
+	if (!wake || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level)
 		return;
-	switch (event)
+	wake = false;
+	for (int i = 0; slots != NULL && i < nworkers; i++)
 	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
-			for (int i = 0; slots != NULL && i < nworkers; i++)
-			{
-				uint32		procno = pg_atomic_read_u32(&slots[i].procno);
+		uint32		procno = pg_atomic_read_u32(&slots[i].procno);
 
-				if (procno != NO_PROC && pg_atomic_read_u32(&slots[i].database) == MyDatabaseId)
-					SetLatch(&ProcGlobal->allProcs[procno].procLatch);
-			}
-			wake = false;
-			break;
-		case XACT_EVENT_PREPARE:
-			/* what is prepared is found at the next nap's end */
-			wake = false;
-			break;
-		default:
-			break;
+		if (procno != NO_PROC && pg_atomic_read_u32(&slots[i].database) == MyDatabaseId)
+			SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 	}
 }

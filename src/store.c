@@ -15,12 +15,15 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "catalog.h"
+#include "json_jsonb.h"
 #include "spi.h"
 #include "store.h"
 
@@ -29,7 +32,8 @@ typedef enum FieldKind
 	FIELD_TEXT,
 	FIELD_TIME,
 	FIELD_BOOL,
-	FIELD_RANK
+	FIELD_RANK,
+	FIELD_TIES					/* two members: ties and nties */
 } FieldKind;
 
 /* A column and its place in MbSubscription. */
@@ -48,6 +52,7 @@ static const struct
 	FIELD("subscription_id", FIELD_TEXT, subscription_id),
 	FIELD("customer_id", FIELD_TEXT, customer_id),
 	FIELD("user_id", FIELD_TEXT, user_id),
+	FIELD("weak_link", FIELD_BOOL, weak_link),
 	FIELD("status", FIELD_TEXT, status),
 	FIELD("price_id", FIELD_TEXT, price_id),
 	FIELD("cancel_at", FIELD_TIME, cancel_at),
@@ -69,6 +74,7 @@ static const struct
 	FIELD("failed_period_end", FIELD_TIME, failed_period_end),
 	MARK("failed", failed),
 	FIELD("paid_through", FIELD_TIME, paid_through),
+	FIELD("tie_events", FIELD_TIES, ties),
 #undef FIELD
 #undef MARK
 };
@@ -93,6 +99,9 @@ typedef enum PlanId
 	PLAN_DELETE_OTHER_ACCESS,
 	PLAN_INSERT_OTHER_ACCESS,
 	PLAN_END_WAITING,
+	PLAN_KNOWN_SUBSCRIPTIONS,
+	PLAN_ADD_HISTORY,
+	PLAN_USERS_DUE,
 	NUM_PLANS
 } PlanId;
 
@@ -101,10 +110,14 @@ static Oid	plans_relid = InvalidOid;	/* of stripe_subscription, in the
 										 * plans */
 
 static MbCustomer *read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int expected, int *count);
+static MbText *found_ids(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
+static MbText *fetched_ids(int *count);
 static MbLocked *lock_free(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
 static MbSubscription *fetched_subscriptions(int *count);
 static void save_subscriptions(PlanId plan, const MbSubscription *const *subscriptions, int count);
 static Datum subscriptions_array(const MbSubscription *const *subscriptions, int count);
+static const MbTie *read_ties(Jsonb *events, int *count);
+static Datum ties_datum(const MbTie *ties, int count);
 static const char *column_list(const char *prefix);
 static const char *update_list(void);
 static MbTime get_time(HeapTuple tuple, TupleDesc desc, int attno);
@@ -131,7 +144,7 @@ MbCustomer *
 mb_store_read_customers(const MbText *ids, int nids, int *count)
 {
 	return read_customers(PLAN_READ_CUSTOMERS,
-						  "SELECT customer_id, user_id, link_source, link_created"
+						  "SELECT customer_id, user_id, link_source, link_created, deleted"
 						  " FROM momento_billing.stripe_customer"
 						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY customer_id",
 						  ids, nids, SPI_OK_SELECT, count);
@@ -156,7 +169,7 @@ mb_store_lock_customers(const MbText *ids, int nids, int *count)
 	return read_customers(PLAN_LOCK_CUSTOMERS,
 						  "UPDATE momento_billing.stripe_customer SET customer_id = customer_id"
 						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1)"
-						  " RETURNING customer_id, user_id, link_source, link_created",
+						  " RETURNING customer_id, user_id, link_source, link_created, deleted",
 						  ids, nids, SPI_OK_UPDATE_RETURNING, count);
 }
 
@@ -164,7 +177,7 @@ MbCustomer *
 mb_store_customers_of_users(const MbText *users, int nusers, int *count)
 {
 	return read_customers(PLAN_CUSTOMERS_OF_USERS,
-						  "SELECT customer_id, user_id, link_source, link_created"
+						  "SELECT customer_id, user_id, link_source, link_created, deleted"
 						  " FROM momento_billing.stripe_customer"
 						  " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
 						  users, nusers, SPI_OK_SELECT, count);
@@ -173,49 +186,55 @@ mb_store_customers_of_users(const MbText *users, int nusers, int *count)
 void
 mb_store_save_customers(const MbCustomer *customers, int count)
 {
-	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID};
-	Datum		args[4];
+	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID};
+	Datum		args[5];
 	MbText	   *sources;
 	Datum	   *times;
+	Datum	   *deleted;
 
 	if (count == 0)
 		return;
 	sources = palloc(count * sizeof(MbText));
 	times = palloc(count * sizeof(Datum));
+	deleted = palloc(count * sizeof(Datum));
 	for (int i = 0; i < count; i++)
 	{
 		sources[i] = mb_text(mb_link_source_label(customers[i].source));
 		times[i] = TimestampTzGetDatum(customers[i].created);
+		deleted[i] = BoolGetDatum(customers[i].deleted);
 	}
 	args[0] = text_array_of(customers, sizeof(MbCustomer), count, offsetof(MbCustomer, customer_id));
 	args[1] = text_array_of(customers, sizeof(MbCustomer), count, offsetof(MbCustomer, user_id));
 	args[2] = mb_spi_text_array(sources, count);
 	args[3] = mb_spi_array(times, count, TIMESTAMPTZOID);
+	args[4] = mb_spi_array(deleted, count, BOOLOID);
 	mb_spi_run(&plans[PLAN_SAVE_CUSTOMERS],
 			   "UPDATE momento_billing.stripe_customer AS c"
-			   " SET user_id = n.user_id, link_source = n.link_source, link_created = n.link_created"
-			   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
-			   " AS n (customer_id, user_id, link_source, link_created)"
+			   " SET user_id = n.user_id, link_source = n.link_source,"
+			   " link_created = CASE WHEN n.user_id IS NOT NULL THEN n.link_created END, deleted = n.deleted"
+			   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+			   " pg_catalog.unnest($5))"
+			   " AS n (customer_id, user_id, link_source, link_created, deleted)"
 			   " WHERE c.customer_id OPERATOR(pg_catalog.=) n.customer_id",
-			   4, types, args, SPI_OK_UPDATE);
+			   5, types, args, SPI_OK_UPDATE);
 }
 
 MbText *
 mb_store_subscriptions_with_user(const MbText *ids, int nids, int *count)
 {
-	Oid			types[] = {TEXTARRAYOID};
-	Datum		args[] = {mb_spi_text_array(ids, nids)};
-	MbText	   *result;
+	return found_ids(PLAN_SUBSCRIPTIONS_WITH_USER,
+					 "SELECT subscription_id FROM momento_billing.stripe_subscription"
+					 " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) AND user_id IS NOT NULL ORDER BY subscription_id",
+					 ids, nids, count);
+}
 
-	mb_spi_run(&plans[PLAN_SUBSCRIPTIONS_WITH_USER],
-			   "SELECT subscription_id FROM momento_billing.stripe_subscription"
-			   " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) AND user_id IS NOT NULL ORDER BY subscription_id",
-			   1, types, args, SPI_OK_SELECT);
-	*count = (int) SPI_processed;
-	result = palloc(Max(*count, 1) * sizeof(MbText));
-	for (int i = 0; i < *count; i++)
-		result[i] = mb_spi_get_text(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-	return result;
+MbText *
+mb_store_known_subscriptions(const MbText *ids, int nids, int *count)
+{
+	return found_ids(PLAN_KNOWN_SUBSCRIPTIONS,
+					 "SELECT subscription_id FROM momento_billing.stripe_subscription"
+					 " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY subscription_id",
+					 ids, nids, count);
 }
 
 MbSubscription *
@@ -243,21 +262,28 @@ mb_store_lock_subscriptions(const MbText *ids, int nids, const MbText *customers
 MbSubscription *
 mb_store_subscriptions_of_users(const MbText *users, int nusers, int *count)
 {
+	MbSubscription *result;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = mb_store_subscriptions_seen(users, nusers, count);
+	PopActiveSnapshot();
+	return result;
+}
+
+MbSubscription *
+mb_store_subscriptions_seen(const MbText *users, int nusers, int *count)
+{
 	Oid			types[] = {TEXTARRAYOID};
 	Datum		args[] = {mb_spi_text_array(users, nusers)};
-	MbSubscription *result;
 
 	if (plans[PLAN_SUBSCRIPTIONS_OF_USERS] == NULL)
 		plans[PLAN_SUBSCRIPTIONS_OF_USERS] =
 			mb_spi_prepare(psprintf("SELECT %s FROM momento_billing.stripe_subscription"
 									" WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)", column_list("")),
 						   1, types);
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
 	mb_spi_execute(plans[PLAN_SUBSCRIPTIONS_OF_USERS], args, true, SPI_OK_SELECT);
-	result = fetched_subscriptions(count);
-	PopActiveSnapshot();
-	return result;
+	return fetched_subscriptions(count);
 }
 
 void
@@ -346,7 +372,8 @@ mb_store_replace_other_access(const MbText *users, int nusers, const MbOtherAcce
 	Datum		args[6] = {mb_spi_text_array(users, nusers)};
 
 	mb_spi_run(&plans[PLAN_DELETE_OTHER_ACCESS],
-			   "DELETE FROM momento_billing.other_access WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
+			   "DELETE FROM momento_billing.other_access"
+			   " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) AND source OPERATOR(pg_catalog.=) 'subscription'",
 			   1, delete_types, args, SPI_OK_DELETE);
 	if (count == 0)
 		return;
@@ -361,6 +388,38 @@ mb_store_replace_other_access(const MbText *users, int nusers, const MbOtherAcce
 			   " SELECT n.a, n.b, n.c, n.d, CASE WHEN pg_catalog.isfinite(n.e) THEN n.e END, CASE WHEN pg_catalog.isfinite(n.f) THEN n.f END"
 			   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 			   " pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n (a, b, c, d, e, f)",
+			   6, types, args, SPI_OK_INSERT);
+}
+
+MbText *
+mb_store_users_due(int limit, int *count)
+{
+	Oid			types[] = {INT4OID};
+	Datum		args[] = {Int32GetDatum(limit)};
+
+	mb_spi_run(&plans[PLAN_USERS_DUE],
+			   "SELECT DISTINCT user_id FROM momento_billing.other_access"
+			   " WHERE source OPERATOR(pg_catalog.=) 'subscription'"
+			   " AND valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() ORDER BY user_id LIMIT $1",
+			   1, types, args, SPI_OK_SELECT);
+	return fetched_ids(count);
+}
+
+void
+mb_store_add_history(const MbHistory *changes, int count)
+{
+	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	Datum		args[6];
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < 6; i++)
+		args[i] = text_array_of(changes, sizeof(MbHistory), count, i * sizeof(MbText));
+	mb_spi_run(&plans[PLAN_ADD_HISTORY],
+			   "INSERT INTO momento_billing.subscription_history"
+			   " (user_id, event_id, old_tier, new_tier, old_status, new_status)"
+			   " SELECT n.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+			   " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n",
 			   6, types, args, SPI_OK_INSERT);
 }
 
@@ -393,6 +452,7 @@ read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int ex
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
 
 		result[i] = (MbCustomer)
 		{
@@ -400,8 +460,30 @@ read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int ex
 			.user_id = mb_spi_get_text(tuple, desc, 2),
 			.source = mb_link_source_from_label(mb_spi_get_text(tuple, desc, 3)),
 			.created = get_time(tuple, desc, 4),
+			.deleted = DatumGetBool(SPI_getbinval(tuple, desc, 5, &isnull)),
 		};
 	}
+	return result;
+}
+
+static MbText *
+found_ids(PlanId plan, const char *sql, const MbText *ids, int nids, int *count)
+{
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(ids, nids)};
+
+	mb_spi_run(&plans[plan], sql, 1, types, args, SPI_OK_SELECT);
+	return fetched_ids(count);
+}
+
+static MbText *
+fetched_ids(int *count)
+{
+	MbText	   *result = palloc(Max(SPI_processed, 1) * sizeof(MbText));
+
+	*count = (int) SPI_processed;
+	for (int i = 0; i < *count; i++)
+		result[i] = mb_spi_get_text(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 	return result;
 }
 
@@ -457,6 +539,10 @@ fetched_subscriptions(int *count)
 					break;
 				case FIELD_RANK:
 					*(int *) member = nulls[c] ? 0 : DatumGetInt16(values[c]);
+					break;
+				case FIELD_TIES:
+					if (!nulls[c])
+						result[i].ties = read_ties(DatumGetJsonbP(values[c]), &result[i].nties);
 					break;
 			}
 		}
@@ -516,12 +602,52 @@ subscriptions_array(const MbSubscription *const *subscriptions, int count)
 				case FIELD_RANK:
 					values[c] = Int16GetDatum(*(const int *) member);
 					break;
+				case FIELD_TIES:
+					nulls[c] = subscriptions[i]->nties == 0;
+					if (!nulls[c])
+						values[c] = ties_datum(subscriptions[i]->ties, subscriptions[i]->nties);
+					break;
 			}
 		}
 		elements[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 	}
 	ReleaseTupleDesc(desc);
 	return mb_spi_array(elements, count, row_type);
+}
+
+/* [{"id": "evt_1", "created": 1750000000}, ...] */
+static const MbTie *
+read_ties(Jsonb *events, int *count)
+{
+	MbJson		array = mb_json_from_jsonb(events);
+	MbTie	   *ties;
+
+	*count = mb_json_length(array);
+	ties = palloc(Max(*count, 1) * sizeof(MbTie));
+	for (int i = 0; i < *count; i++)
+	{
+		MbJson		event = mb_json_element(array, i);
+
+		ties[i].event_id = mb_json_get(event, "id").string;
+		ties[i].created = time_t_to_timestamptz((pg_time_t) mb_json_get(event, "created").integer);
+	}
+	return ties;
+}
+
+static Datum
+ties_datum(const MbTie *ties, int count)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	for (int i = 0; i < count; i++)
+	{
+		appendStringInfoString(&json, i == 0 ? "[{\"id\": " : ", {\"id\": ");
+		escape_json(&json, pnstrdup(ties[i].event_id.data, ties[i].event_id.len));
+		appendStringInfo(&json, ", \"created\": " INT64_FORMAT "}", (int64) timestamptz_to_time_t(ties[i].created));
+	}
+	appendStringInfoChar(&json, ']');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
 static const char *

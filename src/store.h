@@ -13,18 +13,7 @@
 #include "postgres.h"
 
 #include "customer.h"
-#include "subscription.h"
-
-/* An entitlement beside the app's row; see the table other_access. */
-typedef struct MbOtherAccess
-{
-	MbText		user_id;
-	MbText		source;
-	MbText		ref;
-	MbText		tier;
-	MbTime		valid_from;		/* MB_NO_TIME: always */
-	MbTime		valid_until;	/* MB_NO_TIME: without end */
-} MbOtherAccess;
+#include "entitlement.h"
 
 /*
  * Forget the saved plans if the extension was dropped and created again:
@@ -57,6 +46,9 @@ extern MbSubscription *mb_store_lock_subscriptions(const MbText *ids, int nids,
 /* All subscriptions of these users, as committed now and as changed by us. */
 extern MbSubscription *mb_store_subscriptions_of_users(const MbText *users, int nusers, int *count);
 
+/* The same under the active snapshot. */
+extern MbSubscription *mb_store_subscriptions_seen(const MbText *users, int nusers, int *count);
+
 /*
  * Insert or update subscriptions.  Error 40001 if one to insert was inserted
  * by somebody else meanwhile: the caller's transaction is to be tried again.
@@ -79,7 +71,7 @@ extern MbLocked *mb_store_lock_free_subscriptions(const MbText *ids, int nids, i
 /* The other entitlements of these users, sorted by user, source and ref. */
 extern MbOtherAccess *mb_store_other_access(const MbText *users, int nusers, int *count);
 
-/* Replace all other entitlements of these users. */
+/* Replace these users' other entitlements by subscriptions. */
 extern void mb_store_replace_other_access(const MbText *users, int nusers,
 										  const MbOtherAccess *access, int count);
 
@@ -88,5 +80,24 @@ extern void mb_store_replace_other_access(const MbText *users, int nusers,
  * subscriptions' states were kept.  Returns how many.
  */
 extern uint64 mb_store_end_waiting(const MbText *customers, int count);
+
+/* Users with a subscription in other_access that is over: at most "limit", sorted. */
+extern MbText *mb_store_users_due(int limit, int *count);
+
+/* Which of these subscriptions have a row: their ids, sorted. */
+extern MbText *mb_store_known_subscriptions(const MbText *ids, int nids, int *count);
+
+/* A change of a user's row, for subscription_history. */
+typedef struct MbHistory
+{
+	MbText		user_id;
+	MbText		event_id;		/* no text: not by an event */
+	MbText		old_tier;
+	MbText		new_tier;
+	MbText		old_status;
+	MbText		new_status;
+} MbHistory;
+
+extern void mb_store_add_history(const MbHistory *changes, int count);
 
 #endif							/* MB_STORE_H */

@@ -4,13 +4,43 @@
  */
 #include "subscription.h"
 
-static bool is_live(MbText status);
-static MbMark event_mark(const MbEvent *event, MbStateClass class);
+/*
+ * The registers that an event of the subscription itself sets, or its
+ * checkout; the failure's is set by invoices only.  The state's decides first.
+ */
+typedef enum Register
+{
+	REG_STATE,
+	REG_TIER,
+	REG_PERIOD,
+	REG_LIVE,
+	REG_FELL,
+	NUM_REGISTERS,
+	LIVE_OR_FELL = NUM_REGISTERS	/* which of the two came last, when they
+									 * are of one second */
+} Register;
+
+/* More events of one second than this are ordered by id. */
+#define MAX_CHAIN 64
+
+static MbText event_status(const MbEvent *event);
+static MbMark *register_mark(MbSubscription *subscription, Register reg);
+static bool sets(const MbEvent *event, Register reg);
+static MbMark event_mark(const MbEvent *event, Register reg);
+static int	key_cmp(const MbMark *a, const MbMark *b);
 static int	mark_cmp(const MbMark *a, const MbMark *b);
-static MbOutcome apply_state(MbSubscription *subscription, const MbEvent *event, const MbPlans *plans, bool *changed);
-static bool set_tier(MbSubscription *subscription, const MbEvent *event, const MbPlans *plans, MbMark mark, bool *changed);
-static bool set_period(MbSubscription *subscription, const MbEvent *event, MbMark mark, bool *changed);
+static MbOutcome apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *const *peers, int npeers,
+							 const MbPlans *plans, bool *by_id, bool *changed);
+static const MbEvent *winner(MbSubscription *subscription, Register reg,
+							 const MbEvent *const *peers, int npeers, bool *by_id);
+static bool is_tied(const MbSubscription *subscription, MbText event_id);
+static const MbEvent *end_of_chain(const MbEvent *const *events, int n);
+static const MbEvent *before_of(const MbEvent *event);
+static bool same_state(const MbEvent *a, const MbEvent *b);
+static bool is_connected(const MbEvent *const *events, int n);
+static bool put(MbSubscription *subscription, Register reg, const MbEvent *event, const MbPlans *plans);
 static MbOutcome apply_failure(MbSubscription *subscription, const MbEvent *event, bool *changed);
+static bool is_live(MbText status);
 static MbTime paid_through(const MbSubscription *subscription);
 static bool failure_counts(const MbSubscription *subscription);
 static MbTime earlier(MbTime a, MbTime b);
@@ -41,31 +71,69 @@ mb_subscription_init(MbSubscription *subscription, MbText subscription_id)
 	};
 }
 
-MbOutcome
-mb_subscription_apply(MbSubscription *subscription, const MbEvent *event, const MbPlans *plans, bool *changed)
+bool
+mb_subscription_has_tie(const MbSubscription *subscription, const MbEvent *event)
+{
+	if (event->kind == MB_EVENT_PAYMENT_FAILED)
+		return false;
+	if (subscription->nties > 0)
+		return true;
+	for (int reg = 0; reg < NUM_REGISTERS; reg++)
+	{
+		const MbMark *stored = register_mark((MbSubscription *) subscription, reg);
+		MbMark		mark = event_mark(event, reg);
+
+		if (key_cmp(&mark, stored) == 0 && !mb_text_eq(event->id, stored->event_id))
+			return true;
+	}
+	return false;
+}
+
+bool
+mb_subscription_refers_to(const MbSubscription *subscription, MbTime created)
+{
+	for (int reg = 0; reg < NUM_REGISTERS; reg++)
+		if (register_mark((MbSubscription *) subscription, reg)->created == created)
+			return true;
+	return false;
+}
+
+MbDecision
+mb_subscription_apply(MbSubscription *subscription, const MbEvent *event,
+					  const MbEvent *const *peers, int npeers, const MbPlans *plans)
 {
 	bool		failed_before = mb_subscription_payment_failed(subscription);
 	MbTime		paid_before = subscription->paid_through;
-	MbOutcome	outcome;
+	bool		by_id = false;
+	MbDecision	decision = {.outcome = MB_OUTCOME_UNCHANGED};
 
 	/* Stripe never moves a subscription to another customer. */
 	if (subscription->customer_id.data == NULL && event->customer_id.data != NULL)
 	{
 		subscription->customer_id = event->customer_id;
-		*changed = true;
+		decision.changed = true;
 	}
 
 	if (event->kind == MB_EVENT_PAYMENT_FAILED)
-		outcome = apply_failure(subscription, event, changed);
-	else
-		outcome = apply_state(subscription, event, plans, changed);
+		decision.outcome = apply_failure(subscription, event, &decision.changed);
+	else if (sets(event, REG_STATE))
+		decision.outcome = apply_state(subscription, event, peers, npeers, plans, &by_id, &decision.changed);
 	subscription->paid_through = paid_through(subscription);
 
 	/* A recovery may say nothing new but that the failure is over. */
-	if (outcome == MB_OUTCOME_UNCHANGED &&
+	if (decision.outcome == MB_OUTCOME_UNCHANGED &&
 		(failed_before != mb_subscription_payment_failed(subscription) || paid_before != subscription->paid_through))
-		outcome = MB_OUTCOME_APPLIED;
-	return outcome;
+		decision.outcome = MB_OUTCOME_APPLIED;
+
+	if (event->kind == MB_EVENT_SUBSCRIPTION && event->tier == MB_NO_TIER && event->price_id.data != NULL)
+		decision.reason = "unknown_price";
+	else if (event->kind == MB_EVENT_SUBSCRIPTION && mb_status_class(event->status) == MB_CLASS_UNKNOWN)
+		decision.reason = "unknown_status";
+	else if (by_id)
+		decision.reason = "tie_by_id";
+	else if (decision.outcome == MB_OUTCOME_STALE)
+		decision.reason = "older_than_state";
+	return decision;
 }
 
 bool
@@ -108,25 +176,83 @@ mb_status_class(MbText status)
 	return MB_CLASS_UNKNOWN;
 }
 
-static bool
-is_live(MbText status)
+/* A checkout promises that the subscription is active. */
+static MbText
+event_status(const MbEvent *event)
 {
-	return mb_text_is(status, "active") || mb_text_is(status, "trialing");
+	return event->kind == MB_EVENT_CHECKOUT ? MB_TEXT_LITERAL("active") : event->status;
 }
 
-static MbMark
-event_mark(const MbEvent *event, MbStateClass class)
+static MbMark *
+register_mark(MbSubscription *subscription, Register reg)
 {
+	switch (reg)
+	{
+		case REG_STATE:
+			return &subscription->state;
+		case REG_TIER:
+			return &subscription->tier_mark;
+		case REG_PERIOD:
+			return &subscription->period;
+		case REG_FELL:
+			return &subscription->fell;
+		default:
+			return &subscription->live;
+	}
+}
+
+/* Does the event say anything of the register? */
+static bool
+sets(const MbEvent *event, Register reg)
+{
+	bool		has_period = event->period_start != MB_NO_TIME;
+
+	if (event->kind == MB_EVENT_PAYMENT_FAILED)
+		return false;
+	switch (reg)
+	{
+		case REG_STATE:
+			/* a checkout that promises no plan only links */
+			return event->kind != MB_EVENT_CHECKOUT || event->tier != MB_NO_TIER;
+		case REG_TIER:
+			return event->tier != MB_NO_TIER;
+		case REG_PERIOD:
+			return has_period;
+		case REG_LIVE:
+			return has_period && event->kind == MB_EVENT_SUBSCRIPTION && is_live(event->status);
+		case REG_FELL:
+			/* a pause (R17) says nothing of payment: its period was given */
+			return has_period && event->kind == MB_EVENT_SUBSCRIPTION && !is_live(event->status) &&
+				is_live(event->previous_status) && !mb_text_is(event->status, "paused");
+		default:
+			return sets(event, REG_LIVE) || sets(event, REG_FELL);
+	}
+}
+
+/*
+ * What was paid for has marks without a class: an event that comes too late
+ * for the state can still be the newest that tells of it (R14).
+ */
+static MbMark
+event_mark(const MbEvent *event, Register reg)
+{
+	MbStateClass class = MB_CLASS_PROVISIONAL;
+
+	if (event->kind == MB_EVENT_SUBSCRIPTION)
+		class = mb_status_class(event->status);
+	else if (event->kind == MB_EVENT_ADOPTED)
+		class = MB_CLASS_INCOMPLETE;	/* below all that Stripe says of access */
 	return (MbMark)
 	{
 		.created = event->created,
-		.rank = class * 4 + event->order,
+		.rank = (reg >= REG_LIVE ? 0 : class * 4) + event->order,
 		.event_id = event->id,
 	};
 }
 
+/* By all but the event's id. */
 static int
-mark_cmp(const MbMark *a, const MbMark *b)
+key_cmp(const MbMark *a, const MbMark *b)
 {
 	int			class_a = a->rank >> 2;
 	int			class_b = b->rank >> 2;
@@ -137,110 +263,257 @@ mark_cmp(const MbMark *a, const MbMark *b)
 		return class_a > class_b ? 1 : -1;
 	if (a->created != b->created)
 		return a->created > b->created ? 1 : -1;
-	if (a->rank != b->rank)
-		return a->rank > b->rank ? 1 : -1;
-	return mb_text_cmp(a->event_id, b->event_id);
+	return (a->rank > b->rank) - (a->rank < b->rank);
+}
+
+static int
+mark_cmp(const MbMark *a, const MbMark *b)
+{
+	int			cmp = key_cmp(a, b);
+
+	return cmp != 0 ? cmp : mb_text_cmp(a->event_id, b->event_id);
 }
 
 /* An event of the subscription itself, or the promise of its checkout. */
 static MbOutcome
-apply_state(MbSubscription *subscription, const MbEvent *event, const MbPlans *plans, bool *changed)
+apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *const *peers, int npeers,
+			const MbPlans *plans, bool *by_id, bool *changed)
 {
-	bool		promise = event->kind == MB_EVENT_CHECKOUT;
-	MbText		status = promise ? MB_TEXT_LITERAL("active") : event->status;
-	MbMark		mark = event_mark(event, promise ? MB_CLASS_PROVISIONAL : mb_status_class(status));
-	MbMark		time = event_mark(event, 0);
-	MbOutcome	outcome = MB_OUTCOME_STALE;
+	MbMark		mark = event_mark(event, REG_STATE);
+	int			state_cmp = key_cmp(&mark, &subscription->state);
+	bool		again = state_cmp == 0 && mb_text_eq(event->id, subscription->state.event_id);
+	MbTime		fell_before = subscription->fell_period_start;
 	bool		news = false;
-	int			cmp;
 
-	/* A checkout that promises no plan only links. */
-	if (promise && event->tier == MB_NO_TIER)
-		return MB_OUTCOME_UNCHANGED;
-
-	news |= set_tier(subscription, event, plans, mark, changed);
-	news |= set_period(subscription, event, mark, changed);
-
-	/*
-	 * What was paid for has marks of its own: an event that comes too late
-	 * for the state can still be the newest that tells of it (R14).
-	 */
-	if (!promise && event->period_start != MB_NO_TIME)
+	if (npeers == 0)
 	{
-		if (is_live(status) && mark_cmp(&time, &subscription->live) > 0)
-		{
-			subscription->live_period_end = event->period_end;
-			subscription->live = time;
-			*changed = true;
-		}
-		if (!is_live(status) && is_live(event->previous_status) && mark_cmp(&time, &subscription->fell) > 0)
-		{
-			subscription->fell_period_start = event->period_start;
-			subscription->fell = time;
-			*changed = true;
-		}
+		peers = &event;
+		npeers = 1;
 	}
+	for (int reg = 0; reg < NUM_REGISTERS; reg++)
+	{
+		MbMark	   *stored = register_mark(subscription, reg);
+		MbMark		key = event_mark(event, reg);
+		int			cmp = key_cmp(&key, stored);
+		const MbEvent *set = NULL;
+		bool		differs;
 
-	cmp = mark_cmp(&mark, &subscription->state);
-	if (cmp == 0)
+		if (cmp > 0 && sets(event, reg))
+			set = event;
+		else if (cmp == 0 || npeers > 1)
+			set = winner(subscription, reg, peers, npeers, by_id);
+		if (set == NULL)
+			continue;
+		differs = put(subscription, reg, set, plans);
+		news |= differs && reg < REG_LIVE;
+		*changed |= (differs && reg != REG_FELL) || !mb_text_eq(set->id, stored->event_id);
+		*stored = event_mark(set, reg);
+	}
+	if (npeers > 1 && key_cmp(&subscription->live, &subscription->fell) == 0)
+	{
+		const MbEvent *last = winner(subscription, LIVE_OR_FELL, peers, npeers, by_id);
+
+		/* it fell and recovered: then nothing is unpaid */
+		if (last != NULL && sets(last, REG_LIVE))
+			subscription->fell_period_start = MB_NO_TIME;
+	}
+	*changed |= subscription->fell_period_start != fell_before;
+
+	if (state_cmp < 0)
+		return MB_OUTCOME_STALE;
+	if (news)
+		return MB_OUTCOME_APPLIED;
+	if (again)
 		return MB_OUTCOME_DUPLICATE;
-	if (cmp > 0)
+	return mb_text_eq(subscription->state.event_id, event->id) ? MB_OUTCOME_UNCHANGED : MB_OUTCOME_STALE;
+}
+
+/*
+ * Which of the events of one second sets a register: the last of their chain,
+ * or else the one with the greatest id (R21).  They are looked at together:
+ * comparing them two by two would not be transitive.  But the event that made
+ * the state speaks for all registers of its second, so that they agree; when
+ * the state moves on, it does so no longer.  NULL if the winner is the one that
+ * is stored, and it is not known any more.
+ */
+static const MbEvent *
+winner(MbSubscription *subscription, Register reg,
+	   const MbEvent *const *peers, int npeers, bool *by_id)
+{
+	const MbMark *mark = register_mark(subscription, reg);
+	const MbEvent *candidates[MAX_CHAIN];
+	const MbEvent *last = NULL;
+	const MbEvent *greatest = NULL;
+	const MbEvent *newest = NULL;
+	bool		known = false;
+	int			n = 0;
+
+	for (int i = 0; i < npeers; i++)
 	{
-		news |= !mb_text_eq(subscription->status, status) ||
-			subscription->cancel_at != event->cancel_at ||
-			subscription->cancel_at_period_end != event->cancel_at_period_end ||
-			subscription->ended_at != event->ended_at ||
-			!mb_text_eq(subscription->price_id, event->price_id);
-		subscription->status = status;
-		subscription->price_id = event->price_id;
-		subscription->cancel_at = event->cancel_at;
-		subscription->cancel_at_period_end = event->cancel_at_period_end;
-		subscription->ended_at = event->ended_at;
-		subscription->cancellation_reason = event->cancellation_reason;
-		subscription->livemode = event->livemode;
-		subscription->state = mark;
-		*changed = true;
-		outcome = news ? MB_OUTCOME_APPLIED : MB_OUTCOME_UNCHANGED;
+		MbMark		key = event_mark(peers[i], reg);
+		bool		speaks = reg != REG_STATE && mb_text_eq(peers[i]->id, subscription->state.event_id);
+
+		if (!sets(peers[i], reg) || key_cmp(&key, mark) != 0)
+			continue;
+		if (speaks)
+			return peers[i];
+		if (n < MAX_CHAIN)
+			candidates[n] = peers[i];
+		n++;
+		known |= mb_text_eq(peers[i]->id, mark->event_id);
+		if (greatest == NULL || mb_text_cmp(peers[i]->id, greatest->id) > 0)
+			greatest = peers[i];
+		if (!is_tied(subscription, peers[i]->id) && (newest == NULL || mb_text_cmp(peers[i]->id, newest->id) > 0))
+			newest = peers[i];
 	}
-	return outcome;
+	if (!known && reg != REG_STATE && mb_text_eq(mark->event_id, subscription->state.event_id))
+		return NULL;
+	if (known && n <= MAX_CHAIN)
+		last = end_of_chain(candidates, n);
+	if (last != NULL || greatest == NULL)
+		return last;
+	*by_id = true;
+	if (known)
+		return greatest;
+
+	/* those that were compared with it already have lost */
+	return newest != NULL && mb_text_cmp(newest->id, mark->event_id) > 0 ? newest : NULL;
 }
 
 static bool
-set_tier(MbSubscription *subscription, const MbEvent *event, const MbPlans *plans, MbMark mark, bool *changed)
+is_tied(const MbSubscription *subscription, MbText event_id)
 {
-	MbText		tier;
-	bool		news;
+	for (int i = 0; i < subscription->nties; i++)
+		if (mb_text_eq(subscription->ties[i].event_id, event_id))
+			return true;
+	return false;
+}
 
-	if (event->tier == MB_NO_TIER || mark_cmp(&mark, &subscription->tier_mark) <= 0)
-		return false;
-	tier = plans->tiers[event->tier].name;
-	news = !mb_text_eq(tier, subscription->tier);
-	subscription->tier = tier;
-	subscription->tier_mark = mark;
-	*changed = true;
-	return news;
+/*
+ * Each event leads from the state that it found to the state that it shows.
+ * If they make up one trail, where does it end?  Where one state is reached
+ * once more often than it is left, and no other is; or everywhere, if there
+ * is but one state.  Of several events that show it, the greatest id.  NULL if
+ * there is no trail, or one that may end in several states.
+ */
+static const MbEvent *
+end_of_chain(const MbEvent *const *events, int n)
+{
+	const MbEvent *end = NULL;
+	bool		moves = false;
+
+	if (!is_connected(events, n))
+		return NULL;
+	for (int i = 0; i < n; i++)
+	{
+		int			balance = 0;
+
+		for (int j = 0; j < n; j++)
+			balance += same_state(events[i], events[j]) - same_state(events[i], before_of(events[j]));
+		moves |= !same_state(events[i], before_of(events[i]));
+		if (balance > 1 || (balance == 1 && end != NULL && !same_state(end, events[i])))
+			return NULL;
+		if (balance == 1 && (end == NULL || mb_text_cmp(events[i]->id, end->id) > 0))
+			end = events[i];
+	}
+	for (int i = 0; !moves && i < n; i++)
+		if (end == NULL || mb_text_cmp(events[i]->id, end->id) > 0)
+			end = events[i];
+	return end;
+}
+
+static const MbEvent *
+before_of(const MbEvent *event)
+{
+	return event->before != NULL ? event->before : event;
+}
+
+/* In what a row shows, as far as all API versions tell it. */
+static bool
+same_state(const MbEvent *a, const MbEvent *b)
+{
+	return mb_text_eq(event_status(a), event_status(b)) && mb_text_eq(a->price_id, b->price_id) &&
+		a->period_start == b->period_start && a->period_end == b->period_end &&
+		a->cancel_at == b->cancel_at && a->cancel_at_period_end == b->cancel_at_period_end;
 }
 
 static bool
-set_period(MbSubscription *subscription, const MbEvent *event, MbMark mark, bool *changed)
+is_connected(const MbEvent *const *events, int n)
+{
+	int			queue[MAX_CHAIN] = {0};
+	bool		reached[MAX_CHAIN] = {true};
+	int			count = 1;
+
+	for (int done = 0; done < count; done++)
+	{
+		const MbEvent *a = events[queue[done]];
+
+		for (int i = 0; i < n; i++)
+		{
+			const MbEvent *b = events[i];
+
+			if (reached[i] || !(same_state(a, b) || same_state(before_of(a), b) ||
+								same_state(a, before_of(b)) || same_state(before_of(a), before_of(b))))
+				continue;
+			reached[i] = true;
+			queue[count++] = i;
+		}
+	}
+	return count == n;
+}
+
+/* Let an event set a register; true if that changes what the register says. */
+static bool
+put(MbSubscription *subscription, Register reg, const MbEvent *event, const MbPlans *plans)
 {
 	bool		news;
+	MbText		text;
 
-	if (event->period_start == MB_NO_TIME || mark_cmp(&mark, &subscription->period) <= 0)
-		return false;
-	news = subscription->period_start != event->period_start || subscription->period_end != event->period_end;
-	subscription->period_start = event->period_start;
-	subscription->period_end = event->period_end;
-	subscription->period = mark;
-	*changed = true;
-	return news;
+	switch (reg)
+	{
+		case REG_STATE:
+			text = event_status(event);
+			news = !mb_text_eq(subscription->status, text) ||
+				subscription->cancel_at != event->cancel_at ||
+				subscription->cancel_at_period_end != event->cancel_at_period_end ||
+				subscription->ended_at != event->ended_at ||
+				subscription->livemode != event->livemode ||
+				!mb_text_eq(subscription->cancellation_reason, event->cancellation_reason) ||
+				!mb_text_eq(subscription->price_id, event->price_id);
+			subscription->status = text;
+			subscription->price_id = event->price_id;
+			subscription->cancel_at = event->cancel_at;
+			subscription->cancel_at_period_end = event->cancel_at_period_end;
+			subscription->ended_at = event->ended_at;
+			subscription->cancellation_reason = event->cancellation_reason;
+			subscription->livemode = event->livemode;
+			return news;
+		case REG_TIER:
+			text = plans->tiers[event->tier].name;
+			news = !mb_text_eq(subscription->tier, text);
+			subscription->tier = text;
+			return news;
+		case REG_PERIOD:
+			news = subscription->period_start != event->period_start || subscription->period_end != event->period_end;
+			subscription->period_start = event->period_start;
+			subscription->period_end = event->period_end;
+			return news;
+		case REG_LIVE:
+			news = subscription->live_period_end != event->period_end;
+			subscription->live_period_end = event->period_end;
+			return news;
+		default:
+			news = subscription->fell_period_start != event->period_start;
+			subscription->fell_period_start = event->period_start;
+			return news;
+	}
 }
 
 /* A failed renewal is a mark beside the state; the row is a function of both. */
 static MbOutcome
 apply_failure(MbSubscription *subscription, const MbEvent *event, bool *changed)
 {
-	MbMark		mark = event_mark(event, 0);
+	MbMark		mark = event_mark(event, REG_LIVE);
 	int			cmp = mark_cmp(&mark, &subscription->failed);
 
 	if (cmp == 0)
@@ -254,6 +527,12 @@ apply_failure(MbSubscription *subscription, const MbEvent *event, bool *changed)
 	if (mb_subscription_payment_failed(subscription))
 		return MB_OUTCOME_APPLIED;
 	return mark.created < subscription->state.created ? MB_OUTCOME_STALE : MB_OUTCOME_UNCHANGED;
+}
+
+static bool
+is_live(MbText status)
+{
+	return mb_text_is(status, "active") || mb_text_is(status, "trialing");
 }
 
 /*
@@ -270,7 +549,7 @@ paid_through(const MbSubscription *subscription)
 	if (subscription->live.created != MB_NO_TIME)
 	{
 		end = subscription->live_period_end;
-		if (mark_cmp(&subscription->fell, &subscription->live) > 0)
+		if (key_cmp(&subscription->fell, &subscription->live) >= 0)
 			end = earlier(end, subscription->fell_period_start);
 		if (failure_counts(subscription))
 			end = earlier(end, subscription->failed_period_start);

@@ -40,11 +40,20 @@ typedef struct MbMark
 	MbText		event_id;
 } MbMark;
 
+/* One of several events of one second that nothing but its id tells apart. */
+typedef struct MbTie
+{
+	MbText		event_id;
+	MbTime		created;
+} MbTie;
+
 typedef struct MbSubscription
 {
 	MbText		subscription_id;
 	MbText		customer_id;
 	MbText		user_id;
+	bool		weak_link;		/* whose user only a client_reference_id
+								 * claims */
 
 	MbText		status;			/* Stripe's, verbatim; no text: not known yet */
 	MbText		price_id;
@@ -73,6 +82,10 @@ typedef struct MbSubscription
 	MbMark		failed;
 
 	MbTime		paid_through;	/* derived from the registers */
+
+	/* events whose order among themselves decided a register above */
+	const MbTie *ties;
+	int			nties;
 } MbSubscription;
 
 typedef enum MbOutcome
@@ -88,14 +101,33 @@ typedef enum MbOutcome
 /* A subscription of which nothing is known but its id. */
 extern void mb_subscription_init(MbSubscription *subscription, MbText subscription_id);
 
+/* What an event did to its subscription. */
+typedef struct MbDecision
+{
+	MbOutcome	outcome;		/* APPLIED, UNCHANGED, STALE or DUPLICATE */
+	const char *reason;			/* static text, or NULL */
+	bool		changed;		/* content or a mark: the row is to be written */
+} MbDecision;
+
 /*
- * Apply an event of this subscription.  Borrows the event's texts.  The
- * outcome is APPLIED, UNCHANGED, STALE or DUPLICATE, and says what the event
- * did to the registers; "changed" is set (never cleared) if any content or
- * mark was, so that the row has to be written.
+ * Are there events of one second whose order among themselves matters?  Then
+ * they have to be known to mb_subscription_apply().
  */
-extern MbOutcome mb_subscription_apply(MbSubscription *subscription, const MbEvent *event,
-									   const MbPlans *plans, bool *changed);
+extern bool mb_subscription_has_tie(const MbSubscription *subscription, const MbEvent *event);
+
+/* Did an event of this time set any register, as far as ties go? */
+extern bool mb_subscription_refers_to(const MbSubscription *subscription, MbTime created);
+
+/*
+ * Apply an event of this subscription.  Borrows the texts of all events.  With
+ * a tie, "peers" are the events in "ties", those that hold a register of the
+ * event's second, and the event itself, as far as they are known, with their
+ * "before" read; else none are needed.
+ * An event that was applied already is applied again, so that what the plans
+ * make of it now replaces what they made of it then.
+ */
+extern MbDecision mb_subscription_apply(MbSubscription *subscription, const MbEvent *event,
+										const MbEvent *const *peers, int npeers, const MbPlans *plans);
 
 /* Is the renewal's payment known to have failed, though the state is active? */
 extern bool mb_subscription_payment_failed(const MbSubscription *subscription);

@@ -20,6 +20,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -35,6 +36,7 @@
 #include "apply.h"
 #include "catalog.h"
 #include "drain.h"
+#include "notify.h"
 #include "settings.h"
 #include "stats.h"
 #include "worker.h"
@@ -49,6 +51,7 @@ static void wait_for_database(const char *database);
 static bool database_exists(const char *database);
 static bool ready(void);
 static void drain_all(MbDrain *drain);
+static void send_notifications(void);
 static void nap(long timeout);
 static void check_for_interrupts(void);
 static void reload_settings(void);
@@ -287,9 +290,44 @@ drain_all(MbDrain *drain)
 		mb_stats_count(&counts);
 	} while (seen > 0 && !ConfigReloadPending);
 
+	send_notifications();
+
 	/* what is held back between two reports would wait for the next event */
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Every tier change of a committed transaction is waiting to be said. */
+static void
+send_notifications(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		SPI_connect();
+		mb_notify_send();
+		SPI_finish();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		MemoryContextSwitchTo(context);
+		report(MB_WORKER_NOT_READY, error->message);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
 }
 
 static void

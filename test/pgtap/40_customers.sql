@@ -69,7 +69,7 @@ SELECT is(fixture.app_row('m_old_' || u), 'BASIC INACTIVE', 'and not the other''
 
 -- R27: anybody can set client_reference_id.
 SELECT is(pg_temp.checked_out('evt_d1', 'sub_d', 'cus_d', reference => 'ua'), 'waiting unknown_user', 'R27: refused for a user who has another customer');
-SELECT is(pg_temp.link('cus_d'), '', 'R27: not linked');
+SELECT is(pg_temp.link('cus_d'), 'ua client_reference_id', 'R27: the claim is kept, but does not count');
 SELECT is(pg_temp.bought('evt_d2', 'sub_d', 'cus_d'), 'waiting unknown_user', 'R27: so its subscription is nobody''s');
 SELECT is(fixture.app_row('ua'), 'PRO ACTIVE sub_a', 'R27: and the victim keeps the own one');
 

@@ -1,0 +1,126 @@
+/*
+ * manual.c
+ *	  What people say instead of Stripe: link_customer(), adopt_subscriptions().
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "app_table.h"
+#include "apply.h"
+#include "catalog.h"
+#include "grants.h"
+#include "links.h"
+#include "reads.h"
+#include "spi.h"
+#include "store.h"
+
+/* Rows of the app's table that are taken over at once, in one transaction. */
+#define ADOPT_ROWS 1000
+
+/* Between two words about a long adoption. */
+#define PROGRESS_SECONDS 5
+
+static int64 adopt(const MbAppRow *rows, int nrows, const MbPlans *plans);
+
+PG_FUNCTION_INFO_V1(link_customer);
+PG_FUNCTION_INFO_V1(adopt_subscriptions);
+
+/* link_customer(customer_id text, user_id text) */
+Datum
+link_customer(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	MbText		customer_id = mb_spi_text(PG_GETARG_DATUM(0), PG_ARGISNULL(0));
+	MbApplyEvent event = {
+		.event = {
+			.kind = MB_EVENT_LINKED,
+			.created = GetCurrentTransactionStartTimestamp(),
+		}
+	};
+	Oid			types[] = {TEXTOID};
+	Datum		args[1];
+	bool		isnull;
+	int64		count;
+
+	if (customer_id.len == 0 || customer_id.len > MB_MAX_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("customer_id must not be null, empty or longer than %d bytes", MB_MAX_ID),
+				 errhint("It is Stripe's id of the customer, as cus_….")));
+	event.event.customer_id = customer_id;
+	event.event.user_id = mb_user_argument(PG_GETARG_DATUM(1), PG_ARGISNULL(1));
+
+	SPI_connect();
+	mb_apply_statements(&event, 1);
+	args[0] = mb_spi_text_datum(customer_id);
+	mb_spi_run(&plan,
+			   "SELECT pg_catalog.count(*) FROM momento_billing.stripe_subscription"
+			   " WHERE customer_id OPERATOR(pg_catalog.=) $1",
+			   1, types, args, SPI_OK_SELECT);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	PG_RETURN_INT64(count);
+}
+
+/*
+ * adopt_subscriptions(): how many of the app's rows were taken over.  Calling
+ * it again takes over what has come since.
+ */
+Datum
+adopt_subscriptions(PG_FUNCTION_ARGS)
+{
+	const MbCatalog *catalog = mb_catalog_get();
+	TimestampTz said = GetCurrentTimestamp();
+	int64		adopted = 0;
+	int			count;
+	MbAppRow   *rows;
+
+	SPI_connect();
+	mb_store_begin();
+	rows = mb_app_table_read_all(&count);
+	for (int i = 0; i < count; i += ADOPT_ROWS)
+	{
+		CHECK_FOR_INTERRUPTS();
+		adopted += adopt(rows + i, Min(count - i, ADOPT_ROWS), &catalog->plans);
+		if (TimestampDifferenceExceeds(said, GetCurrentTimestamp(), PROGRESS_SECONDS * 1000))
+		{
+			said = GetCurrentTimestamp();
+			ereport(NOTICE,
+					(errmsg("%d of %d rows looked at, " INT64_FORMAT " taken over", Min(count, i + ADOPT_ROWS), count, adopted)));
+		}
+	}
+	SPI_finish();
+	PG_RETURN_INT64(adopted);
+}
+
+/* A row is taken over by its customer's link, its subscription's state, or a grant. */
+static int64
+adopt(const MbAppRow *rows, int nrows, const MbPlans *plans)
+{
+	int			nevents;
+	MbApplyEvent *events = mb_links_adopt_rows(rows, nrows, plans, &nevents);
+	MbTime		now = GetCurrentTimestamp();
+	int64		adopted = nevents;
+	int			e = 0;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		/* the events are in the rows' order */
+		bool		has_event = e < nevents && mb_text_eq(events[e].event.user_id, rows[i].user_id);
+
+		e += has_event;
+		if (rows[i].row.subscription_id.data == NULL && rows[i].user_id.data != NULL &&
+			mb_grant_keep_row(&rows[i], plans, now) && !has_event)
+			adopted++;
+	}
+	if (nevents > 0)
+		mb_apply_statements(events, nevents);
+	return adopted;
+}

@@ -1,0 +1,86 @@
+/*
+ * notify.c
+ *	  NOTIFY momento_billing, '{"userId": "…", "from": "BASIC", "to": "PRO"}'.
+ *
+ * A transaction that notifies takes a lock of the whole cluster at its commit.
+ * That must not be an app's transaction nor a large batch: changes go into a
+ * table, and the worker sends them from a transaction that does nothing else.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+
+#include "notify.h"
+#include "settings.h"
+#include "spi.h"
+#include "stats.h"
+
+/* A user id that would not fit into a notification is nobody's. */
+#define MAX_USER_ID 1000
+
+static void append_member(StringInfo json, const char *name, MbText value);
+
+void
+mb_notify_tier(MbText user_id, MbText from, MbText to)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum		args[3];
+
+	if (!mb_notify || !mb_enabled || user_id.len > MAX_USER_ID || !mb_stats_has_worker())
+		return;
+	args[0] = mb_spi_text_datum(user_id);
+	args[1] = mb_spi_text_datum(from);
+	args[2] = mb_spi_text_datum(to);
+	mb_spi_run(&plan,
+			   "INSERT INTO momento_billing.notification (user_id, from_tier, to_tier) VALUES ($1, $2, $3)",
+			   3, types, args, SPI_OK_INSERT);
+	mb_stats_wake_at_end();
+}
+
+/*
+ * Several changes of one user are said as one: a transaction sends equal
+ * notifications once, which would make a listener's last word a wrong one.
+ */
+void
+mb_notify_send(void)
+{
+	static SPIPlanPtr plan = NULL;
+
+	mb_spi_run(&plan,
+			   "WITH d AS (DELETE FROM momento_billing.notification RETURNING id, user_id, from_tier, to_tier)"
+			   " SELECT n.user_id, n.from_tier, n.to_tier"
+			   " FROM (SELECT d.user_id, pg_catalog.min(d.id) AS id,"
+			   " (pg_catalog.array_agg(d.from_tier ORDER BY d.id))[1] AS from_tier,"
+			   " (pg_catalog.array_agg(d.to_tier ORDER BY d.id DESC))[1] AS to_tier FROM d GROUP BY d.user_id) AS n"
+			   " WHERE n.from_tier OPERATOR(pg_catalog.<>) n.to_tier ORDER BY n.id",
+			   0, NULL, NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; mb_notify && i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		StringInfoData json;
+
+		initStringInfo(&json);
+		appendStringInfoChar(&json, '{');
+		append_member(&json, "userId", mb_spi_get_text(tuple, desc, 1));
+		appendStringInfoString(&json, ", ");
+		append_member(&json, "from", mb_spi_get_text(tuple, desc, 2));
+		appendStringInfoString(&json, ", ");
+		append_member(&json, "to", mb_spi_get_text(tuple, desc, 3));
+		appendStringInfoChar(&json, '}');
+		Async_Notify("momento_billing", json.data);
+	}
+}
+
+static void
+append_member(StringInfo json, const char *name, MbText value)
+{
+	appendStringInfo(json, "\"%s\": ", name);
+	escape_json(json, pnstrdup(value.data, value.len));
+}

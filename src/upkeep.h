@@ -1,0 +1,28 @@
+/*
+ * upkeep.h
+ *	  What has to be done without an event: repairs after a change of prices,
+ *	  rows that time alone has changed.
+ */
+#ifndef MB_UPKEEP_H
+#define MB_UPKEEP_H
+
+#include "postgres.h"
+
+#include "stats.h"
+
+/*
+ * If prices have changed since this was last done in this database: have the
+ * events read again on which that has a bearing.  Needs a transaction and an
+ * SPI connection; drain_state is locked.
+ */
+extern void mb_upkeep_prices(void);
+
+/*
+ * Derive anew the users whose rows time has changed, but those whose rows
+ * somebody else has locked; the next time is for them.  An error of the app's
+ * table concerns one user, and is counted.  Needs a transaction and an SPI
+ * connection.
+ */
+extern void mb_upkeep_rows(MbCounts *counts);
+
+#endif							/* MB_UPKEEP_H */
