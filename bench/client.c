@@ -54,6 +54,7 @@ static void calls(char **args, int nargs);
 static void receive(char **args);
 static void latency(char **args);
 static void drain(char **args);
+static void versions(char **args);
 static void call_block(PGconn *conn, char *const *users, int nusers, int first, int n);
 static double body_block(PGconn *conn, const Body *bodies, int n, bool signed_call);
 static void send_body(PGconn *conn, const Body *body, bool signed_call);
@@ -96,6 +97,8 @@ main(int argc, char **argv)
 		latency(argv + 6);
 	else if (strcmp(argv[1], "drain") == 0 && argc == 9)
 		drain(argv + 6);
+	else if (strcmp(argv[1], "versions") == 0 && argc == 9)
+		versions(argv + 6);
 	else
 		die("unknown figure or missing argument");
 	return 0;
@@ -294,6 +297,44 @@ drain(char **args)
 	}
 	report("backend CPU per event", args[0], cpu_a, cpu_b, rounds);
 	report("wall time per event", NULL, wall_a, wall_b, rounds);
+}
+
+/*
+ * AIM CONNINFO_B USERS: our worker against the worker of another version of
+ * ours, in a server of its own.
+ */
+static void
+versions(char **args)
+{
+	PGconn	   *a = open_connection(NULL);
+	PGconn	   *b;
+	int			users = atoi(args[2]);
+	double		cpu_a[MAX_ROUNDS],
+				cpu_b[MAX_ROUNDS];
+
+	conninfo = args[1];
+	b = open_connection(NULL);
+	for (int round = -1 - (users + count - 1) / count; round < rounds; round++)
+	{
+		int			first_user = round < -1 ? 1 + (-round - 2) * count : 0;
+		long		first_event = next_event;
+		Cost		cost_a;
+		Cost		cost_b;
+
+		if (round == -1)
+		{
+			PQclear(query(a, "ANALYZE"));
+			PQclear(query(b, "ANALYZE"));
+		}
+		cost_a = drain_block(a, NULL, users, first_user);
+		next_event = first_event;
+		cost_b = drain_block(b, NULL, users, first_user);
+		if (round < 0)
+			continue;
+		cpu_a[round] = cost_a.cpu;
+		cpu_b[round] = cost_b.cpu;
+	}
+	report("backend CPU per event", args[0], cpu_a, cpu_b, rounds);
 }
 
 /* n executions with users from the list, or without a parameter. */

@@ -54,9 +54,9 @@ static void end_waiting(MbBatch *batch);
 static void finish(MbBatch *batch);
 
 void
-mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
+mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry)
 {
-	MbBatch		batch = {.events = events,.nevents = nevents};
+	MbBatch		batch = {.events = events,.nevents = nevents,.can_retry = can_retry};
 	MbApplyEvent *adopted;
 	int			nadopted = 0;
 
@@ -83,19 +83,6 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded)
 	apply(&batch, guarded);
 	if (nadopted > 0)
 		memcpy(events, batch.events + nadopted, nevents * sizeof(MbApplyEvent));
-}
-
-void
-mb_apply_statements(MbApplyEvent *events, int nevents)
-{
-	MbBatch		batch = {.events = events,.nevents = nevents};
-
-	mb_store_begin();
-	batch.catalog = batch.derived.catalog = mb_catalog_get();
-	collect(&batch);
-	mb_app_table_lock_table();
-	mb_links_read(&batch);
-	apply(&batch, false);
 }
 
 void
@@ -133,6 +120,7 @@ apply(MbBatch *batch, bool guarded)
 {
 	mb_links_decide(batch);
 	lock_subscriptions(batch);
+	mb_links_check(batch);
 	decide_states(batch);
 	write_ours(batch);
 	collect_users(batch);
@@ -402,7 +390,7 @@ derive_guarded(MbBatch *batch)
 		ReThrowError(error);
 	batch->error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
 	batch->derived.rows = NULL;
-	batch->derived.nuncounted = 0;
+	batch->derived.nuncounted = batch->derived.nclaimed = 0;
 }
 
 static void
@@ -419,16 +407,26 @@ derive(void *arg)
 static void
 end_waiting(MbBatch *batch)
 {
-	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
+	const MbDerived *derived = &batch->derived;
+	MbText	   *linked = palloc((batch->ncustomers + derived->nclaimed + 1) * sizeof(MbText));
 	int			n = 0;
+	bool		bound = false;
 
 	for (int i = 0; i < batch->ncustomers; i++)
-		if (batch->customers[i].bound &&
-			mb_text_find(batch->derived.uncounted_customers, batch->derived.nuncounted,
-						 batch->customers[i].customer.customer_id) < 0)
-			bound[n++] = batch->customers[i].customer.customer_id;
+	{
+		const MbBatchCustomer *customer = &batch->customers[i];
+
+		bound |= customer->bound;
+		if (customer->bound &&
+			mb_text_find(derived->uncounted_customers, derived->nuncounted, customer->customer.customer_id) < 0)
+			linked[n++] = customer->customer.customer_id;
+	}
+
+	/* where links changed, a claim may have begun to count */
+	for (int i = 0; bound && i < derived->nclaimed; i++)
+		linked[n++] = derived->claimed_customers[i];
 	if (n > 0)
-		mb_store_end_waiting(bound, n);
+		mb_store_end_waiting(linked, n);
 }
 
 /* What each event came to. */

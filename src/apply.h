@@ -41,7 +41,8 @@ typedef struct MbApplyEvent
 extern void mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *event);
 
 /*
- * Apply events in the current transaction.  Needs an SPI connection, whose
+ * Apply events in the current transaction, Stripe's or, of the kinds
+ * MB_EVENT_ADOPTED and MB_EVENT_LINKED, what others say.  Needs an SPI connection, whose
  * memory the results live in; "events" are read already, busy ones are left
  * out.  The outcomes do not
  * depend on how events are cut into batches, nor on their order.
@@ -50,16 +51,13 @@ extern void mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *ev
  * error there (a violated constraint, an app's trigger) makes the events
  * wait, with the error; else it is raised.
  *
+ * "can_retry" says that a serialization failure costs the caller nothing but
+ * another try; then a little is taken for granted that is true as a rule.
+ *
  * May raise: whatever the app's table raises; lock, deadlock and
  * serialization failures, after which trying again is right.
  */
-extern void mb_apply_events(MbApplyEvent *events, int nevents, bool guarded);
-
-/*
- * The same for what is not Stripe's to say: kinds MB_EVENT_ADOPTED and
- * MB_EVENT_LINKED.  Errors are raised.
- */
-extern void mb_apply_statements(MbApplyEvent *events, int nevents);
+extern void mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry);
 
 /* Is it worth trying again at once, or soon, because only a lock was in the way? */
 extern bool mb_apply_is_conflict(int sqlerrcode);

@@ -41,6 +41,8 @@ typedef struct MbBatch
 	int			nsubscriptions;
 	MbBatchCustomer *customers; /* sorted by id */
 	int			ncustomers;
+	bool		can_retry;		/* after a serialization failure, by itself */
+	bool		users_assumed;	/* see mb_links_check() */
 	MbEvent    *known;			/* events read again for ties, sorted by id */
 	int			nknown;
 	MbDerived	derived;		/* of every user concerned */

@@ -195,6 +195,7 @@ load(void)
 	new = palloc0(sizeof(MbCatalog));
 	new->subscription_relid = get_relname_relid("stripe_subscription", schema);
 	new->inbox_relid = get_relname_relid("webhook_inbox", schema);
+	new->history_relid = get_relname_relid("subscription_history", schema);
 	new->other_access_relid = relids[TABLE_OTHER_ACCESS];
 	new->usage_relid = relids[TABLE_USAGE];
 	prepare_probe(&new->other_access_probe, new->other_access_relid, 1);

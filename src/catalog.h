@@ -19,6 +19,7 @@ typedef struct MbCatalog
 	/* our tables */
 	Oid			subscription_relid;
 	Oid			inbox_relid;
+	Oid			history_relid;
 	Oid			other_access_relid;
 	MbProbe		other_access_probe; /* by user_id */
 	Oid			usage_relid;

@@ -21,11 +21,12 @@ static MbSubscription *counted_subscriptions(MbDerived *derived, int *count);
 static void release_subscriptions(MbDerived *derived, const MbAppRow *before);
 static void derive_user(MbDerived *derived, int user, const MbSubscription *const *subscriptions, int n,
 						MbTime now, MbOtherAccess *access, int *naccess);
+static bool shows_lost_subscription(const MbUserRow *row, const MbSubscription *const *subscriptions, int n);
 static void write_effects(const MbDerived *derived, const MbAppRow *before,
 						  const MbOtherAccess *access, int naccess, MbTime now);
 static bool is_subscription(const MbOtherAccess *access);
 static bool same_subscriptions(const MbOtherAccess *old, int nold, const MbOtherAccess *new, int nnew);
-static void record_change(const MbDerived *derived, int user, const MbAppRow *before, MbHistory *change);
+static bool record_change(const MbDerived *derived, int user, const MbAppRow *before, MbHistory *change);
 static int	subscription_user_cmp(const void *a, const void *b);
 static int	customer_user_cmp(const void *a, const void *b);
 
@@ -100,13 +101,6 @@ mb_derive(MbDerived *derived)
 	}
 }
 
-MbText *
-mb_derive_due(int limit, int *count)
-{
-	*count = 0;
-	return mb_catalog_get()->has_other_access ? mb_store_users_due(limit, count) : NULL;
-}
-
 /*
  * A claim by a client_reference_id (R27) counts if its user has no customer by
  * a stronger link, and if it is the oldest of the user's claims.  That is
@@ -150,10 +144,17 @@ counted_subscriptions(MbDerived *derived, int *count)
 	int			n = 0;
 
 	derived->uncounted_customers = mb_derive_uncounted(subscriptions, *count, &derived->nuncounted);
+	derived->claimed_customers = palloc(Max(*count, 1) * sizeof(MbText));
+	derived->nclaimed = 0;
 	for (int i = 0; i < *count; i++)
-		if (!subscriptions[i].weak_link ||
-			mb_text_find(derived->uncounted_customers, derived->nuncounted, subscriptions[i].customer_id) < 0)
-			subscriptions[n++] = subscriptions[i];
+	{
+		if (subscriptions[i].weak_link &&
+			mb_text_find(derived->uncounted_customers, derived->nuncounted, subscriptions[i].customer_id) >= 0)
+			continue;
+		if (subscriptions[i].weak_link)
+			derived->claimed_customers[derived->nclaimed++] = subscriptions[i].customer_id;
+		subscriptions[n++] = subscriptions[i];
+	}
 	*count = n;
 	return subscriptions;
 }
@@ -195,15 +196,12 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 	MbAppRow   *app_row = &derived->rows[user];
 	int			chosen = mb_entitlement_choose(subscriptions, n, plans, now);
 	int			nstates = 0;
-	int			known;
 	MbUserRow	row;
 
 	if (chosen >= 0)
 		mb_entitlement_row(subscriptions[chosen], plans, &row);
-	else if (app_row->exists && n == 0 && app_row->row.subscription_id.data != NULL &&
-			 (mb_store_known_subscriptions(&app_row->row.subscription_id, 1, &known), known > 0))
+	else if (app_row->exists && shows_lost_subscription(&app_row->row, subscriptions, n))
 	{
-		/* Its subscription is another user's, or counts for nobody. */
 		row = (MbUserRow)
 		{
 			.tier = plans->tiers[plans->default_tier].name,
@@ -221,7 +219,7 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 
 	/*
 	 * When the chosen one's time ends, another may have to be shown: it is
-	 * listed too, so that the worker finds the user then (mb_derive_due).
+	 * listed too, so that the worker finds the user then (mb_store_users_due).
 	 */
 	for (int i = 0; i < n; i++)
 		nstates += subscriptions[i]->status.data != NULL;
@@ -248,6 +246,23 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 			.valid_until = until == INT64_MAX ? MB_NO_TIME : until,
 		};
 	}
+}
+
+/* Is the subscription that a row shows another user's, or does it count for nobody? */
+static bool
+shows_lost_subscription(const MbUserRow *row, const MbSubscription *const *subscriptions, int n)
+{
+	int			known;
+
+	if (row->subscription_id.data == NULL)
+		return false;
+	for (int i = 0; i < n; i++)
+		if (mb_text_eq(subscriptions[i]->subscription_id, row->subscription_id))
+			return false;
+
+	/* one that we do not know is the app's own affair */
+	mb_store_known_subscriptions(&row->subscription_id, 1, &known);
+	return known > 0;
 }
 
 /*
@@ -286,8 +301,8 @@ write_effects(const MbDerived *derived, const MbAppRow *before, const MbOtherAcc
 			o++;
 		while (a < naccess && mb_text_eq(access[a].user_id, derived->users[user]))
 			a++;
-		if (derived->row_changed[user])
-			record_change(derived, user, &before[user], &changes[nchanges++]);
+		if (derived->row_changed[user] && record_change(derived, user, &before[user], &changes[nchanges]))
+			nchanges++;
 		if (!derived->row_changed[user] && o == first_old && a == first_new)
 			continue;
 
@@ -327,11 +342,14 @@ same_subscriptions(const MbOtherAccess *old, int nold, const MbOtherAccess *new,
 	return n == nnew;
 }
 
-static void
+/* False if tier and status are as they were: a new period is no history. */
+static bool
 record_change(const MbDerived *derived, int user, const MbAppRow *before, MbHistory *change)
 {
 	const MbUserRow *after = &derived->rows[user].row;
 
+	if (before->exists && before->row.status == after->status && mb_text_eq(before->row.tier, after->tier))
+		return false;
 	*change = (MbHistory)
 	{
 		.user_id = derived->users[user],
@@ -344,6 +362,7 @@ record_change(const MbDerived *derived, int user, const MbAppRow *before, MbHist
 		change->old_tier = before->row.tier;
 		change->old_status = mb_text(mb_status_label(before->row.status));
 	}
+	return true;
 }
 
 static int

@@ -25,6 +25,8 @@ typedef struct MbDerived
 										 * client_reference_id that does not
 										 * count */
 	int			nuncounted;
+	MbText	   *claimed_customers;	/* by one that does */
+	int			nclaimed;
 } MbDerived;
 
 /*
@@ -40,12 +42,5 @@ extern void mb_derive(MbDerived *derived);
  * that does not count; sorted.  Needs an SPI connection.
  */
 extern MbText *mb_derive_uncounted(const MbSubscription *subscriptions, int nsubscriptions, int *count);
-
-/*
- * Users whose rows have to be derived anew because time has passed: their
- * subscriptions with a planned end include one that is over.  At most
- * "limit"; canonical, sorted.  Needs an SPI connection.
- */
-extern MbText *mb_derive_due(int limit, int *count);
 
 #endif							/* MB_DERIVE_H */

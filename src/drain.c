@@ -17,7 +17,9 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -33,6 +35,9 @@
 #include "subtransaction.h"
 #include "upkeep.h"
 
+/* How long a client's drain waits for a lock, in ms: less than deadlock_timeout. */
+#define LOCK_TIMEOUT 500
+
 /* Payloads held in memory at once; a batch is cut before it exceeds this. */
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)
 
@@ -42,6 +47,7 @@ struct MbDrain
 	MemoryContext context;
 	MemoryContext batch_context;
 	MbCursor   *cursor;
+	bool		rereads;		/* are there more events to be made due? */
 	bool		careful;		/* somebody's locks were in the way lately */
 };
 
@@ -156,6 +162,8 @@ mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 	{
 		mb_cursor_advance(drain->cursor, &found);
 		nseen = found.nseen;
+		if (nseen == 0 && drain->rereads)
+			nseen = 1;
 	}
 	if (nseen == 0)
 	{
@@ -219,8 +227,7 @@ run_step(void *arg)
 static void
 look(MbDrain *drain, void *arg)
 {
-	if (mb_cursor_lock(drain->cursor))
-		mb_upkeep_prices();
+	drain->rereads = mb_cursor_lock(drain->cursor) && mb_upkeep_prices();
 	mb_cursor_look(drain->cursor, arg);
 }
 
@@ -291,7 +298,17 @@ process_part(MbDrain *drain, void *arg)
 	MbInboxRow *rows;
 	MbApplyEvent *events;
 	int			nevents;
+	int			nest_level = 0;
 
+	/*
+	 * What another transaction is only inserting cannot be seen to be busy,
+	 * and must not be waited for with the locks of earlier parts in hand.
+	 */
+	if (!drain->own_transactions && (LockTimeout == 0 || LockTimeout > LOCK_TIMEOUT))
+	{
+		nest_level = NewGUCNestLevel();
+		(void) set_config_option("lock_timeout", CppAsString2(LOCK_TIMEOUT), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
 	part->locked = !drain->own_transactions || mb_cursor_lock(drain->cursor);
 	if (!part->locked)
 		return;
@@ -300,8 +317,10 @@ process_part(MbDrain *drain, void *arg)
 		part->busy = mb_busy_find(events, nevents) > 0;
 
 	/* a single event may wait for the app's table to take it */
-	mb_apply_events(events, nevents, part->nids == 1);
+	mb_apply_events(events, nevents, part->nids == 1, !drain->careful);
 	mb_settle_events(rows, events, nevents, &part->counts);
+	if (nest_level > 0)
+		AtEOXact_GUC(true, nest_level);
 }
 
 /* Returns how many of the ids were taken; those settled meanwhile are left out. */

@@ -21,7 +21,7 @@ extern MbDrain *mb_drain_create(bool own_transactions);
 
 /*
  * Settle what is due, at most "limit" events, and count it; the number of
- * events looked at, 0 if nothing is due.  With own transactions there must be
+ * events looked at, 0 if nothing is left to be done.  With own transactions there must be
  * none around, and none is left; errors of events are recorded and passed
  * over, others are raised.
  */

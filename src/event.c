@@ -105,10 +105,12 @@ mb_event_read(MbJson document, const MbPlans *plans, MbLivemode livemode, MbEven
 bool
 mb_event_read_before(const MbEvent *event, const MbPlans *plans, MbEvent *before)
 {
+	const View	view = {event->object, event->previous};
+
 	init_event(before);
 	if (event->kind != MB_EVENT_SUBSCRIPTION || event->previous.type != MB_JSON_OBJECT)
 		return false;
-	read_subscription((View) {event->object, event->previous}, plans, before);
+	read_subscription(view, plans, before);
 	return true;
 }
 

@@ -115,6 +115,8 @@ add_subscriptions(Candidates *candidates, const MbCatalog *catalog, MbText user_
 	MbSubscription *subscriptions = mb_store_subscriptions_seen(&user_id, 1, &nsubscriptions);
 	int			nuncounted;
 	MbText	   *uncounted = mb_derive_uncounted(subscriptions, nsubscriptions, &nuncounted);
+	int			nothers;
+	MbOtherAccess *others = mb_store_other_access(&user_id, 1, &nothers);
 	bool		shown = false;
 
 	candidates->list = palloc((nsubscriptions + 2) * sizeof(Candidate));
@@ -129,6 +131,15 @@ add_subscriptions(Candidates *candidates, const MbCatalog *catalog, MbText user_
 		*candidate = row_candidate("subscription", in_row ? app_row : &row, subscription->status, plans, now);
 		candidate->ref = subscription->subscription_id;
 		shown |= in_row;
+
+		/* as it was derived, which is what is read */
+		for (int o = 0; o < nothers && !in_row; o++)
+			if (mb_text_is(others[o].source, "subscription") && mb_text_eq(others[o].ref, candidate->ref))
+			{
+				candidate->tier = others[o].tier;
+				candidate->until = others[o].valid_until == MB_NO_TIME ? INT64_MAX : others[o].valid_until;
+				candidate->counts = candidate->until > now;
+			}
 		if (subscription->weak_link && mb_text_find(uncounted, nuncounted, subscription->customer_id) >= 0)
 		{
 			candidate->counts = false;

@@ -14,8 +14,13 @@
 #include "links.h"
 #include "store.h"
 
+/* Did every subscription of the last batch have a user? */
+static bool all_had_users = false;
+
+static void find_users(MbBatch *batch);
 static bool offer_links(MbBatch *batch, MbApplyEvent *event);
 static void lock_customers(MbBatch *batch);
+static bool has_state(const MbUserRow *row);
 static MbApplyEvent adopted_event(const MbAppRow *row, const MbPlans *plans);
 
 void
@@ -32,13 +37,14 @@ mb_links_read(MbBatch *batch)
 	found = mb_store_read_customers(ids, batch->ncustomers, &n);
 	for (int i = 0; i < n; i++)
 		batch->customers[mb_batch_find_customer(batch, found[i].customer_id)].customer = found[i];
+	find_users(batch);
 }
 
 MbApplyEvent *
 mb_links_adopt(const MbBatch *batch, int *count)
 {
 	MbText	   *customers = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
-	MbText	   *users = palloc(Max(2 * batch->nevents, 1) * sizeof(MbText));
+	MbText	   *users = palloc(Max(3 * batch->nevents, 1) * sizeof(MbText));
 	MbAppRow   *rows;
 	int			ncustomers = 0;
 	int			nusers = 0;
@@ -48,19 +54,28 @@ mb_links_adopt(const MbBatch *batch, int *count)
 	for (int i = 0; i < batch->ncustomers; i++)
 		if (batch->customers[i].customer.source == MB_LINK_NONE)
 			customers[ncustomers++] = batch->customers[i].customer.customer_id;
-	if (ncustomers == 0)
-		return NULL;
 	for (int i = 0; i < batch->nevents; i++)
 	{
 		const MbApplyEvent *event = &batch->events[i];
+		const MbCustomer *customer;
+		bool		is_linked;
 
-		if (event->customer < 0 || batch->customers[event->customer].customer.source != MB_LINK_NONE)
+		if (event->customer < 0 || event->event.kind == MB_EVENT_ADOPTED)
+			continue;
+		customer = &batch->customers[event->customer].customer;
+		is_linked = customer->source != MB_LINK_NONE;
+		if (is_linked && event->event.kind != MB_EVENT_LINKED &&
+			(event->subscription < 0 || batch->subscriptions[event->subscription].has_user))
 			continue;
 		if (event->event.user_id.data != NULL)
 			users[nusers++] = event->event.user_id;
 		if (event->event.client_reference_id.data != NULL)
 			users[nusers++] = event->event.client_reference_id;
+		if (is_linked)
+			users[nusers++] = customer->user_id;
 	}
+	if (ncustomers == 0 && nusers == 0)
+		return NULL;
 	nusers = mb_text_sort_unique(users, nusers);
 	rows = mb_app_table_find(users, nusers, customers, ncustomers, &nrows);
 	return mb_links_adopt_rows(rows, nrows, &batch->catalog->plans, count);
@@ -98,10 +113,10 @@ mb_links_adopt_rows(const MbAppRow *rows, int nrows, const MbPlans *plans, int *
 	{
 		const MbUserRow *row = &rows[i].row;
 		const MbCustomer *customer = bsearch(&row->customer_id, customers, ncustomers, sizeof(MbCustomer), mb_text_qsort_cmp);
-		bool		is_new = mb_text_find(subscriptions, nsubscriptions, row->subscription_id) < 0;
+		bool		is_linked = customer != NULL && customer->source != MB_LINK_NONE;
+		bool		is_new = has_state(row) && mb_text_find(subscriptions, nsubscriptions, row->subscription_id) < 0;
 
-		if (row->customer_id.data == NULL || rows[i].user_id.data == NULL ||
-			(customer != NULL && customer->source != MB_LINK_NONE && (row->subscription_id.data == NULL || !is_new)))
+		if (row->customer_id.data == NULL || rows[i].user_id.data == NULL || (is_linked && !is_new))
 			continue;
 		events[(*count)++] = adopted_event(&rows[i], plans);
 	}
@@ -118,19 +133,10 @@ mb_links_adopt_rows(const MbAppRow *rows, int nrows, const MbPlans *plans, int *
 void
 mb_links_decide(MbBatch *batch)
 {
-	MbText	   *ids = palloc(Max(batch->nsubscriptions, 1) * sizeof(MbText));
-	MbText	   *with_user;
-	int			n = batch->nsubscriptions;
 	int			nlock = 0;
 
 	if (batch->ncustomers == 0)
 		return;
-	for (int i = 0; i < n; i++)
-		ids[i] = batch->subscriptions[i].subscription.subscription_id;
-	with_user = n > 0 ? mb_store_subscriptions_with_user(ids, n, &n) : NULL;
-	for (int i = 0; i < n; i++)
-		batch->subscriptions[mb_batch_find_subscription(batch, with_user[i])].has_user = true;
-
 	for (int i = 0; i < batch->nevents; i++)
 	{
 		MbApplyEvent *event = &batch->events[i];
@@ -150,6 +156,51 @@ mb_links_decide(MbBatch *batch)
 	for (int i = 0; i < batch->nevents; i++)
 		if (batch->events[i].customer >= 0 && batch->customers[batch->events[i].customer].lock)
 			offer_links(batch, &batch->events[i]);
+}
+
+/*
+ * Which subscriptions have a user already?  Those of a steady stream all do:
+ * after a batch of which that was true, it is taken for granted, and
+ * mb_links_check() sees whether it is.  A batch that cannot be tried again by
+ * itself has to ask.
+ */
+static void
+find_users(MbBatch *batch)
+{
+	int			n = batch->nsubscriptions;
+	MbText	   *ids = palloc(Max(n, 1) * sizeof(MbText));
+	MbText	   *with_user;
+
+	batch->users_assumed = all_had_users && batch->can_retry;
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = batch->subscriptions[i].subscription.subscription_id;
+		batch->subscriptions[i].has_user = batch->users_assumed;
+	}
+	if (batch->users_assumed || n == 0)
+		return;
+	with_user = mb_store_subscriptions_with_user(ids, n, &n);
+	for (int i = 0; i < n; i++)
+		batch->subscriptions[mb_batch_find_subscription(batch, with_user[i])].has_user = true;
+	all_had_users = n == batch->nsubscriptions;
+}
+
+void
+mb_links_check(const MbBatch *batch)
+{
+	for (int i = 0; batch->users_assumed && i < batch->nsubscriptions; i++)
+	{
+		const MbBatchSubscription *subscription = &batch->subscriptions[i];
+
+		if (subscription->subscription.user_id.data != NULL || subscription->customer < 0 ||
+			batch->customers[subscription->customer].lock)
+			continue;
+		all_had_users = false;
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("subscription \"%.*s\" has no user yet",
+						subscription->subscription.subscription_id.len, subscription->subscription.subscription_id.data)));
+	}
 }
 
 /* Offer what the event says to its customer; true if the customer changes. */
@@ -239,6 +290,13 @@ lock_customers(MbBatch *batch)
 			batch->events[i].conflict = batch->events[i].linked = false;
 }
 
+/* An inactive row says nothing of its subscription that access could depend on. */
+static bool
+has_state(const MbUserRow *row)
+{
+	return row->subscription_id.data != NULL && row->status <= MB_STATUS_CANCELED;
+}
+
 /*
  * What a row that the app wrote says of its subscription, until the
  * subscription itself says something; and whose its customer is.
@@ -265,8 +323,7 @@ adopted_event(const MbAppRow *row, const MbPlans *plans)
 		},
 	};
 
-	/* an inactive row says nothing that access could depend on */
-	if (row->row.status <= MB_STATUS_CANCELED)
+	if (has_state(&row->row))
 	{
 		event.event.subscription_id = row->row.subscription_id;
 		event.event.status = mb_text(statuses[row->row.status]);

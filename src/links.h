@@ -7,13 +7,16 @@
 
 #include "batch.h"
 
-/* Read the batch's customers, unlocked.  Needs an SPI connection. */
+/*
+ * Read the batch's customers, and which of its subscriptions have a user,
+ * unlocked.  Needs an SPI connection.
+ */
 extern void mb_links_read(MbBatch *batch);
 
 /*
- * What the app's table says of users and customers of the batch that are not
- * linked yet, and that we do not know: events to be applied before the
- * batch's.  After mb_links_read().
+ * What the app's table says, and we do not know, of the batch's customers that
+ * are not linked yet, and of users who get a subscription: events to be
+ * applied before the batch's.  After mb_links_read().
  */
 extern MbApplyEvent *mb_links_adopt(const MbBatch *batch, int *count);
 
@@ -28,5 +31,11 @@ extern MbApplyEvent *mb_links_adopt_rows(const MbAppRow *rows, int nrows, const 
  * whose subscriptions may be new to them.  After mb_links_read().
  */
 extern void mb_links_decide(MbBatch *batch);
+
+/*
+ * Once the subscriptions are locked: was what mb_links_decide() took for
+ * granted true?  Error 40001 if not.
+ */
+extern void mb_links_check(const MbBatch *batch);
 
 #endif							/* MB_LINKS_H */

@@ -58,7 +58,7 @@ link_customer(PG_FUNCTION_ARGS)
 	event.event.user_id = mb_user_argument(PG_GETARG_DATUM(1), PG_ARGISNULL(1));
 
 	SPI_connect();
-	mb_apply_statements(&event, 1);
+	mb_apply_events(&event, 1, false, false);
 	args[0] = mb_spi_text_datum(customer_id);
 	mb_spi_run(&plan,
 			   "SELECT pg_catalog.count(*) FROM momento_billing.stripe_subscription"
@@ -121,6 +121,6 @@ adopt(const MbAppRow *rows, int nrows, const MbPlans *plans)
 			adopted++;
 	}
 	if (nevents > 0)
-		mb_apply_statements(events, nevents);
+		mb_apply_events(events, nevents, false, false);
 	return adopted;
 }

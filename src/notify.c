@@ -3,11 +3,14 @@
  *	  NOTIFY momento_billing, '{"userId": "…", "from": "BASIC", "to": "PRO"}'.
  *
  * A transaction that notifies takes a lock of the whole cluster at its commit.
- * That must not be an app's transaction nor a large batch: changes go into a
- * table, and the worker sends them from a transaction that does nothing else.
+ * That must not be an app's transaction: what is changed in one goes into a
+ * table, and the worker sends it.  What the worker changes itself it sends
+ * with the change; but first what others left, lest an older change of a user
+ * be said after a newer one.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "executor/spi.h"
@@ -23,16 +26,28 @@
 /* A user id that would not fit into a notification is nobody's. */
 #define MAX_USER_ID 1000
 
+static void say(MbText user_id, MbText from, MbText to);
 static void append_member(StringInfo json, const char *name, MbText value);
 
 void
 mb_notify_tier(MbText user_id, MbText from, MbText to)
 {
+	static TransactionId sent_in = InvalidTransactionId;
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
 	Datum		args[3];
 
-	if (!mb_notify || !mb_enabled || user_id.len > MAX_USER_ID || !mb_stats_has_worker())
+	if (!mb_notify || !mb_enabled || user_id.len > MAX_USER_ID)
+		return;
+	if (mb_stats_is_worker())
+	{
+		if (sent_in != GetTopTransactionId())
+			mb_notify_send();
+		sent_in = GetTopTransactionId();
+		say(user_id, from, to);
+		return;
+	}
+	if (!mb_stats_has_worker())
 		return;
 	args[0] = mb_spi_text_datum(user_id);
 	args[1] = mb_spi_text_datum(from);
@@ -64,18 +79,25 @@ mb_notify_send(void)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
-		StringInfoData json;
 
-		initStringInfo(&json);
-		appendStringInfoChar(&json, '{');
-		append_member(&json, "userId", mb_spi_get_text(tuple, desc, 1));
-		appendStringInfoString(&json, ", ");
-		append_member(&json, "from", mb_spi_get_text(tuple, desc, 2));
-		appendStringInfoString(&json, ", ");
-		append_member(&json, "to", mb_spi_get_text(tuple, desc, 3));
-		appendStringInfoChar(&json, '}');
-		Async_Notify("momento_billing", json.data);
+		say(mb_spi_get_text(tuple, desc, 1), mb_spi_get_text(tuple, desc, 2), mb_spi_get_text(tuple, desc, 3));
 	}
+}
+
+static void
+say(MbText user_id, MbText from, MbText to)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	append_member(&json, "userId", user_id);
+	appendStringInfoString(&json, ", ");
+	append_member(&json, "from", from);
+	appendStringInfoString(&json, ", ");
+	append_member(&json, "to", to);
+	appendStringInfoChar(&json, '}');
+	Async_Notify("momento_billing", json.data);
 }
 
 static void

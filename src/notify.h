@@ -8,16 +8,15 @@
 #include "text.h"
 
 /*
- * Have the worker say, once this transaction has committed, that a user's
- * effective tier went from one to another.  Nothing where no worker serves
- * the database, or with momento_billing.notify off.  Needs an SPI connection.
+ * Have it said, once this transaction has committed, that a user's effective
+ * tier went from one to another: in the worker with the commit, elsewhere by
+ * the worker soon after.  Nothing where no worker serves the database, or with
+ * momento_billing.notify off.  Needs an SPI connection and the user's row
+ * locked, which keeps what is said of a user in order.
  */
 extern void mb_notify_tier(MbText user_id, MbText from, MbText to);
 
-/*
- * The worker's side, in a transaction of its own with an SPI connection: send
- * what is to be said.
- */
+/* The worker's side, with an SPI connection: say what others left to be said. */
 extern void mb_notify_send(void);
 
 #endif							/* MB_NOTIFY_H */

@@ -26,10 +26,12 @@
 #include "reads.h"
 #include "settings.h"
 #include "spi.h"
+#include "store.h"
 
 static Datum effective_tier_datum(MbText user_id, MbTime at);
 static int	row_tier(const MbCatalog *catalog, const MbUserRow *row);
 static void consider(MbEntitlement *entitlement, int tier, MbTime until, MbTime at, const char *source);
+static void put_entitlement(ReturnSetInfo *rsinfo, const MbCatalog *catalog, MbText user_id, const MbUserRow *row, MbTime now);
 static void push_text(JsonbParseState **state, const char *key, MbText value);
 static void push_bool(JsonbParseState **state, const char *key, bool value);
 static MbText iso_time(MbTime time);
@@ -199,39 +201,66 @@ entitlements(PG_FUNCTION_ARGS)
 	MbAppRow   *rows;
 	int			count;
 
+	MbText	   *with_row;
+	int			nwith_row = 0;
+
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
+	mb_store_begin();
 	rows = mb_app_table_read_all(&count);
+	with_row = palloc(Max(count, 1) * sizeof(MbText));
 	for (int i = 0; i < count; i++)
 	{
-		const MbUserRow *row = &rows[i].row;
-		Datum		values[7];
-		bool		nulls[7] = {false};
+		if (rows[i].user_id.data != NULL)
+			with_row[nwith_row++] = rows[i].user_id;
+		put_entitlement(rsinfo, catalog, rows[i].user_id, &rows[i].row, now);
+	}
+	if (catalog->has_other_access)
+	{
+		int			nothers;
+		MbText	   *others = mb_store_users_with_other_access(&nothers);
 
-		values[0] = mb_spi_text_datum(rows[i].user_id);
-		values[1] = mb_spi_text_datum(row->tier);
-		nulls[1] = row->tier.data == NULL;
-		nulls[2] = row->status == MB_STATUS_OTHER;
-		values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(mb_status_label(row->status));
-		values[5] = BoolGetDatum(row->cancel_at_period_end);
-		nulls[3] = nulls[4] = nulls[6] = true;
-
-		/* one row with a tier that is not configured must not hide the others */
-		if (mb_plans_find_tier(&catalog->plans, row->tier) != MB_NO_TIER ||
-			mb_entitlement_until(row, &catalog->plans) <= now)
-		{
-			MbEntitlement entitlement = mb_entitlement_at(catalog, rows[i].user_id, row, now);
-
-			values[3] = mb_spi_text_datum(catalog->plans.tiers[entitlement.tier].name);
-			values[4] = TimestampTzGetDatum(entitlement.until);
-			values[6] = CStringGetTextDatum(entitlement.source);
-			nulls[3] = nulls[6] = false;
-			nulls[4] = entitlement.until == INT64_MAX;
-		}
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		nwith_row = mb_text_sort_unique(with_row, nwith_row);
+		for (int i = 0; i < nothers; i++)
+			if (mb_text_find(with_row, nwith_row, others[i]) < 0)
+				put_entitlement(rsinfo, catalog, others[i], NULL, now);
 	}
 	SPI_finish();
 	return (Datum) 0;
+}
+
+/* One row of the view; of a user without a row in the app's table, what else there is. */
+static void
+put_entitlement(ReturnSetInfo *rsinfo, const MbCatalog *catalog, MbText user_id, const MbUserRow *row, MbTime now)
+{
+	const MbTier *tiers = catalog->plans.tiers;
+	MbText		tier = row != NULL ? row->tier : tiers[catalog->plans.default_tier].name;
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false};
+
+	values[0] = mb_spi_text_datum(user_id);
+	nulls[1] = tier.data == NULL;
+	if (!nulls[1])
+		values[1] = mb_spi_text_datum(tier);
+	nulls[2] = row == NULL || row->status == MB_STATUS_OTHER;
+	if (!nulls[2])
+		values[2] = CStringGetTextDatum(mb_status_label(row->status));
+	values[5] = BoolGetDatum(row != NULL && row->cancel_at_period_end);
+	nulls[3] = nulls[4] = nulls[6] = true;
+
+	/* one row with a tier that is not configured must not hide the others */
+	if (row == NULL || mb_plans_find_tier(&catalog->plans, row->tier) != MB_NO_TIER ||
+		mb_entitlement_until(row, &catalog->plans) <= now)
+	{
+		MbEntitlement entitlement = mb_entitlement_at(catalog, user_id, row, now);
+
+		values[3] = mb_spi_text_datum(tiers[entitlement.tier].name);
+		values[4] = TimestampTzGetDatum(entitlement.until);
+		values[6] = CStringGetTextDatum(entitlement.source);
+		nulls[3] = nulls[6] = false;
+		nulls[4] = entitlement.until == INT64_MAX;
+	}
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
 static Datum

@@ -171,6 +171,12 @@ mb_stats_error(const char *message)
 }
 
 bool
+mb_stats_is_worker(void)
+{
+	return my_slot != NULL;
+}
+
+bool
 mb_stats_has_worker(void)
 {
 	char	   *name = nworkers > 0 ? get_database_name(MyDatabaseId) : NULL;

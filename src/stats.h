@@ -61,6 +61,9 @@ extern void mb_stats_set_state(MbWorkerState state);
 extern void mb_stats_count(const MbCounts *counts);
 extern void mb_stats_error(const char *message);
 
+/* Is this process a worker? */
+extern bool mb_stats_is_worker(void);
+
 /* Is a worker meant to serve this database?  Needs a transaction. */
 extern bool mb_stats_has_worker(void);
 

@@ -102,6 +102,8 @@ typedef enum PlanId
 	PLAN_KNOWN_SUBSCRIPTIONS,
 	PLAN_ADD_HISTORY,
 	PLAN_USERS_DUE,
+	PLAN_REMOVE_PAST_GRANTS,
+	PLAN_USERS_WITH_OTHER_ACCESS,
 	NUM_PLANS
 } PlanId;
 
@@ -406,21 +408,66 @@ mb_store_users_due(int limit, int *count)
 }
 
 void
+mb_store_remove_past_grants(void)
+{
+	mb_spi_run(&plans[PLAN_REMOVE_PAST_GRANTS],
+			   "WITH past AS MATERIALIZED (SELECT user_id, ref FROM momento_billing.other_access"
+			   " WHERE source OPERATOR(pg_catalog.=) 'tier_grant'"
+			   " AND valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() FOR UPDATE SKIP LOCKED)"
+			   " DELETE FROM momento_billing.other_access AS a USING past AS p"
+			   " WHERE a.user_id OPERATOR(pg_catalog.=) p.user_id AND a.source OPERATOR(pg_catalog.=) 'tier_grant'"
+			   " AND a.ref OPERATOR(pg_catalog.=) p.ref",
+			   0, NULL, NULL, SPI_OK_DELETE);
+}
+
+MbText *
+mb_store_users_with_other_access(int *count)
+{
+	if (plans[PLAN_USERS_WITH_OTHER_ACCESS] == NULL)
+		plans[PLAN_USERS_WITH_OTHER_ACCESS] =
+			mb_spi_prepare("SELECT DISTINCT user_id FROM momento_billing.other_access ORDER BY user_id", 0, NULL);
+	mb_spi_execute(plans[PLAN_USERS_WITH_OTHER_ACCESS], NULL, true, SPI_OK_SELECT);
+	return fetched_ids(count);
+}
+
+void
 mb_store_add_history(const MbHistory *changes, int count)
 {
-	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
-	Datum		args[6];
+	Oid			row_type = get_rel_type_id(mb_catalog_get()->history_relid);
+	Oid			types[] = {get_array_type(row_type)};
+	Datum		args[1];
+	Datum	   *rows;
+	TupleDesc	desc;
 
 	if (count == 0)
 		return;
-	for (int i = 0; i < 6; i++)
-		args[i] = text_array_of(changes, sizeof(MbHistory), count, i * sizeof(MbText));
+	desc = lookup_rowtype_tupdesc(row_type, -1);
+	rows = palloc(count * sizeof(Datum));
+	for (int i = 0; i < count; i++)
+	{
+		/* user_id, id, changed_at, event_id, old_tier, new_tier, old_status, new_status */
+		const MbText *texts[] = {
+			&changes[i].user_id, NULL, NULL, &changes[i].event_id,
+			&changes[i].old_tier, &changes[i].new_tier, &changes[i].old_status, &changes[i].new_status
+		};
+		Datum		values[lengthof(texts)];
+		bool		nulls[lengthof(texts)];
+
+		for (int c = 0; c < (int) lengthof(texts); c++)
+		{
+			nulls[c] = texts[c] == NULL || texts[c]->data == NULL;
+			values[c] = nulls[c] ? (Datum) 0 : mb_spi_text_datum(*texts[c]);
+		}
+		rows[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	}
+	ReleaseTupleDesc(desc);
+	args[0] = mb_spi_array(rows, count, row_type);
 	mb_spi_run(&plans[PLAN_ADD_HISTORY],
 			   "INSERT INTO momento_billing.subscription_history"
 			   " (user_id, event_id, old_tier, new_tier, old_status, new_status)"
-			   " SELECT n.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-			   " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) AS n",
-			   6, types, args, SPI_OK_INSERT);
+			   " SELECT n.user_id, n.event_id, n.old_tier, n.new_tier, n.old_status, n.new_status"
+			   " FROM pg_catalog.unnest($1) AS n",
+			   1, types, args, SPI_OK_INSERT);
 }
 
 uint64

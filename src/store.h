@@ -84,6 +84,12 @@ extern uint64 mb_store_end_waiting(const MbText *customers, int count);
 /* Users with a subscription in other_access that is over: at most "limit", sorted. */
 extern MbText *mb_store_users_due(int limit, int *count);
 
+/* Take out of other_access the grants that are over and that nobody has locked. */
+extern void mb_store_remove_past_grants(void);
+
+/* All users in other_access, sorted. */
+extern MbText *mb_store_users_with_other_access(int *count);
+
 /* Which of these subscriptions have a row: their ids, sorted. */
 extern MbText *mb_store_known_subscriptions(const MbText *ids, int nids, int *count);
 

@@ -33,8 +33,10 @@ static MbOutcome apply_state(MbSubscription *subscription, const MbEvent *event,
 							 const MbPlans *plans, bool *by_id, bool *changed);
 static const MbEvent *winner(MbSubscription *subscription, Register reg,
 							 const MbEvent *const *peers, int npeers, bool *by_id);
+static bool is_complete(const MbSubscription *subscription, MbTime created, const MbEvent *const *peers, int npeers);
 static bool is_tied(const MbSubscription *subscription, MbText event_id);
-static const MbEvent *end_of_chain(const MbEvent *const *events, int n);
+static const MbEvent *end_of_chain(const MbEvent *const *events, int n, bool *circuit);
+static int	leave_out_doubles(const MbEvent **events, int n);
 static const MbEvent *before_of(const MbEvent *event);
 static bool same_state(const MbEvent *a, const MbEvent *b);
 static bool is_connected(const MbEvent *const *events, int n);
@@ -217,7 +219,8 @@ sets(const MbEvent *event, Register reg)
 		case REG_TIER:
 			return event->tier != MB_NO_TIER;
 		case REG_PERIOD:
-			return has_period;
+			/* an app's row may well have no start */
+			return has_period || (event->kind == MB_EVENT_ADOPTED && event->period_end != MB_NO_TIME);
 		case REG_LIVE:
 			return has_period && event->kind == MB_EVENT_SUBSCRIPTION && is_live(event->status);
 		case REG_FELL:
@@ -309,12 +312,12 @@ apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *c
 		*changed |= (differs && reg != REG_FELL) || !mb_text_eq(set->id, stored->event_id);
 		*stored = event_mark(set, reg);
 	}
-	if (npeers > 1 && key_cmp(&subscription->live, &subscription->fell) == 0)
+	if (subscription->live.created != MB_NO_TIME && key_cmp(&subscription->live, &subscription->fell) == 0)
 	{
 		const MbEvent *last = winner(subscription, LIVE_OR_FELL, peers, npeers, by_id);
 
 		/* it fell and recovered: then nothing is unpaid */
-		if (last != NULL && sets(last, REG_LIVE))
+		if (last != NULL ? sets(last, REG_LIVE) : fell_before == MB_NO_TIME)
 			subscription->fell_period_start = MB_NO_TIME;
 	}
 	*changed |= subscription->fell_period_start != fell_before;
@@ -344,40 +347,62 @@ winner(MbSubscription *subscription, Register reg,
 	const MbEvent *candidates[MAX_CHAIN];
 	const MbEvent *last = NULL;
 	const MbEvent *greatest = NULL;
-	const MbEvent *newest = NULL;
+	bool		complete = is_complete(subscription, mark->created, peers, npeers);
 	bool		known = false;
 	int			n = 0;
 
 	for (int i = 0; i < npeers; i++)
 	{
 		MbMark		key = event_mark(peers[i], reg);
-		bool		speaks = reg != REG_STATE && mb_text_eq(peers[i]->id, subscription->state.event_id);
+		bool		stored = mb_text_eq(peers[i]->id, mark->event_id);
 
 		if (!sets(peers[i], reg) || key_cmp(&key, mark) != 0)
 			continue;
-		if (speaks)
+		if (reg != REG_STATE && mb_text_eq(peers[i]->id, subscription->state.event_id))
 			return peers[i];
+
+		/* what was decided with all of them is not decided anew with fewer */
+		if (!complete && !stored && is_tied(subscription, peers[i]->id))
+			continue;
 		if (n < MAX_CHAIN)
 			candidates[n] = peers[i];
 		n++;
-		known |= mb_text_eq(peers[i]->id, mark->event_id);
+		known |= stored;
 		if (greatest == NULL || mb_text_cmp(peers[i]->id, greatest->id) > 0)
 			greatest = peers[i];
-		if (!is_tied(subscription, peers[i]->id) && (newest == NULL || mb_text_cmp(peers[i]->id, newest->id) > 0))
-			newest = peers[i];
 	}
 	if (!known && reg != REG_STATE && mb_text_eq(mark->event_id, subscription->state.event_id))
 		return NULL;
 	if (known && n <= MAX_CHAIN)
-		last = end_of_chain(candidates, n);
+	{
+		bool		circuit;
+
+		last = end_of_chain(candidates, n, &circuit);
+
+		/* Stripe may tell one change twice (R23) */
+		if (last == NULL && !circuit)
+			last = end_of_chain(candidates, leave_out_doubles(candidates, n), &circuit);
+	}
 	if (last != NULL || greatest == NULL)
 		return last;
 	*by_id = true;
-	if (known)
-		return greatest;
+	return known || mb_text_cmp(greatest->id, mark->event_id) > 0 ? greatest : NULL;
+}
 
-	/* those that were compared with it already have lost */
-	return newest != NULL && mb_text_cmp(newest->id, mark->event_id) > 0 ? newest : NULL;
+/* Are all the events of a second that are remembered among the peers? */
+static bool
+is_complete(const MbSubscription *subscription, MbTime created, const MbEvent *const *peers, int npeers)
+{
+	for (int t = 0; t < subscription->nties; t++)
+	{
+		bool		found = subscription->ties[t].created != created;
+
+		for (int i = 0; !found && i < npeers; i++)
+			found = mb_text_eq(subscription->ties[t].event_id, peers[i]->id);
+		if (!found)
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -397,11 +422,12 @@ is_tied(const MbSubscription *subscription, MbText event_id)
  * there is no trail, or one that may end in several states.
  */
 static const MbEvent *
-end_of_chain(const MbEvent *const *events, int n)
+end_of_chain(const MbEvent *const *events, int n, bool *circuit)
 {
 	const MbEvent *end = NULL;
 	bool		moves = false;
 
+	*circuit = false;
 	if (!is_connected(events, n))
 		return NULL;
 	for (int i = 0; i < n; i++)
@@ -416,10 +442,31 @@ end_of_chain(const MbEvent *const *events, int n)
 		if (balance == 1 && (end == NULL || mb_text_cmp(events[i]->id, end->id) > 0))
 			end = events[i];
 	}
+	*circuit = moves && end == NULL;
 	for (int i = 0; !moves && i < n; i++)
 		if (end == NULL || mb_text_cmp(events[i]->id, end->id) > 0)
 			end = events[i];
 	return end;
+}
+
+/* Of events that tell the same change, keep the greatest id; returns how many are left. */
+static int
+leave_out_doubles(const MbEvent **events, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		int			j = 0;
+
+		while (j < left && !(same_state(events[i], events[j]) && same_state(before_of(events[i]), before_of(events[j]))))
+			j++;
+		if (j == left)
+			events[left++] = events[i];
+		else if (mb_text_cmp(events[i]->id, events[j]->id) > 0)
+			events[j] = events[i];
+	}
+	return left;
 }
 
 static const MbEvent *
@@ -516,10 +563,11 @@ apply_failure(MbSubscription *subscription, const MbEvent *event, bool *changed)
 	MbMark		mark = event_mark(event, REG_LIVE);
 	int			cmp = mark_cmp(&mark, &subscription->failed);
 
-	if (cmp == 0)
-		return MB_OUTCOME_DUPLICATE;
 	if (cmp < 0)
 		return MB_OUTCOME_STALE;
+	if (cmp == 0 && subscription->failed_period_start == event->period_start &&
+		subscription->failed_period_end == event->period_end)
+		return MB_OUTCOME_DUPLICATE;
 	subscription->failed_period_start = event->period_start;
 	subscription->failed_period_end = event->period_end;
 	subscription->failed = mark;

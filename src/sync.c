@@ -83,7 +83,7 @@ sync_event(Jsonb *payload, MbApplyEvent *event)
 
 	if (!mb_inbox_find(event->event.id, &row) || !is_settled(&row))
 	{
-		mb_apply_events(event, 1, true);
+		mb_apply_events(event, 1, true, false);
 		mb_inbox_store(payload, &row);
 	}
 	if (is_settled(&row))

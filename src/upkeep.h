@@ -11,14 +11,15 @@
 #include "stats.h"
 
 /*
- * If prices have changed since this was last done in this database: have the
- * events read again on which that has a bearing.  Needs a transaction and an
- * SPI connection; drain_state is locked.
+ * If prices have changed since this was last done in this database, have the
+ * events that mention them read again, a part of the inbox at a time.  True if
+ * there is more to be done at once.  Needs a transaction and an SPI
+ * connection; drain_state is locked.
  */
-extern void mb_upkeep_prices(void);
+extern bool mb_upkeep_prices(void);
 
 /*
- * Derive anew the users whose rows time has changed, but those whose rows
+ * Take out grants that are over, and derive anew the users whose rows time has changed, but those whose rows
  * somebody else has locked; the next time is for them.  An error of the app's
  * table concerns one user, and is counted.  Needs a transaction and an SPI
  * connection.

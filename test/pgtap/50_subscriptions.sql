@@ -187,5 +187,63 @@ SELECT is(pg_temp.event('two', '6', -0.4, 'active', -0.4, 29, price => 'price_bu
 SELECT is(fixture.app_row('two'), 'BUSINESS ACTIVE sub_two_live', 'rule 1: the higher tier is shown');
 SELECT is(pg_temp.event('two', '7', -0.3, 'canceled', -0.4, -0.3, type => 'deleted', price => 'price_business_year', subscription => 'sub_two_live'), 'applied', 'which ends');
 SELECT is(fixture.app_row('two'), 'PRO ACTIVE sub_two_new', 'rule 1: the live one is shown again');
+-- All statuses, as table (R12); what each gives.
+SELECT is(pg_temp.event('st_' || s, '1', -5, s), 'applied', 'R12: ' || s)
+	FROM unnest('{incomplete,incomplete_expired,trialing,active,past_due,canceled,unpaid,paused}'::text[]) AS s;
+SELECT is(fixture.app_row('st_' || s) || ' ' || momento_billing.effective_tier('st_' || s), format('PRO %s sub_st_%s %s', shown, s, tier), format('R12: %s is %s', s, shown))
+	FROM (VALUES ('incomplete', 'INACTIVE', 'BASIC'), ('incomplete_expired', 'INACTIVE', 'BASIC'), ('trialing', 'TRIALING', 'PRO'), ('active', 'ACTIVE', 'PRO'),
+		('past_due', 'PAST_DUE', 'PRO'), ('canceled', 'CANCELED', 'PRO'), ('unpaid', 'CANCELED', 'BASIC'), ('paused', 'INACTIVE', 'BASIC')) AS v (s, shown, tier);
+
+-- The other types of events of a subscription.
+SELECT is(pg_temp.event('types', '1', -9, 'trialing', -10, -5), 'applied', 'a trial');
+SELECT is(pg_temp.event('types', '2', -8, 'active', -10, -5, type => 'trial_will_end'), 'ignored announcement', 'R17: trial_will_end says what will happen');
+SELECT is(fixture.app_row('types'), 'PRO TRIALING sub_types', 'R17: and not what happened');
+SELECT is(pg_temp.event('types', '3', -5, 'paused', -10, -5, type => 'paused', previous => '{"status": "trialing"}'), 'applied', 'R17: .paused carries a whole subscription');
+SELECT is(fixture.app_row('types'), 'PRO INACTIVE sub_types', 'R17: INACTIVE');
+SELECT is(pg_temp.event('types', '4', -4, 'active', -4, 26, type => 'resumed', previous => '{"status": "paused"}', price => 'price_business_month'), 'applied', 'R17: and so does .resumed');
+SELECT is(fixture.app_row('types'), 'BUSINESS ACTIVE sub_types', 'R17: ACTIVE, with the price in it');
+SELECT is(pg_temp.event('types', '5', -3, 'active', -4, 26, type => 'pending_update_applied'), 'applied', 'a pending update that was applied');
+SELECT is(fixture.app_row('types'), 'PRO ACTIVE sub_types', 'is an update');
+SELECT is(pg_temp.event('types', '6', -2, 'active', -4, 26, type => 'pending_update_expired'), 'unchanged', 'one that expired');
+SELECT is(pg_temp.event('types', '7', -1, 'active', -4, 26, type => 'invented_later', price => 'price_business_month'), 'applied', 'and any that will come');
+SELECT is(pg_temp.event('types', '8', -1, 'canceled', -4, 26, type => 'deleted'), 'applied', 'R21: in their second deleted is later');
+SELECT is(fixture.sync(type, 'evt_types_' || type, pg_temp.day(0), fixture.invoice('in_types', 'sub_types', customer => 'cus_types')), 'ignored redundant', 'R32: ' || type)
+	FROM unnest('{invoice.paid,invoice.payment_succeeded}'::text[]) AS type;
+SELECT is(fixture.app_row('types'), 'PRO CANCELED sub_types', 'R32: changes nothing');
+
+-- Payments that take days (R30).
+SELECT is(fixture.sync('checkout.session.completed', 'evt_async_1', pg_temp.day(-5), fixture.checkout('cs_async', 'sub_async', customer => 'cus_async',
+	extra => '{"payment_status": "unpaid", "metadata": {"userId": "async", "tier": "PRO"}}')), 'ignored not_paid', 'R30: a debit that is not settled');
+SELECT is(fixture.sync('checkout.session.async_payment_failed', 'evt_async_2', pg_temp.day(-4), fixture.checkout('cs_async', 'sub_async', customer => 'cus_async',
+	extra => '{"payment_status": "unpaid", "metadata": {"userId": "async", "tier": "PRO"}}')), 'ignored not_paid', 'R30: fails');
+SELECT is(fixture.app_row('async'), NULL, 'R30: and gives nothing');
+SELECT is(fixture.sync('checkout.session.async_payment_succeeded', 'evt_async_3', pg_temp.day(-3), fixture.checkout('cs_async', 'sub_async', customer => 'cus_async',
+	extra => '{"metadata": {"userId": "async", "tier": "PRO"}}')), 'applied', 'R30: one that succeeds');
+SELECT is(fixture.app_row('async'), 'PRO ACTIVE sub_async', 'R30: is a paid checkout');
+
+-- Which line of an invoice was to be paid: the price says so (R9).
+CREATE FUNCTION pg_temp.lines(price jsonb) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('lines', jsonb_build_object('data', jsonb_build_array(
+		jsonb_build_object('period', jsonb_build_object('start', fixture.unix(pg_temp.day(-10)), 'end', fixture.unix(pg_temp.day(355))), 'price', jsonb_build_object('id', 'price_addon')),
+		jsonb_build_object('period', jsonb_build_object('start', fixture.unix(pg_temp.day(-5)), 'end', fixture.unix(pg_temp.day(25)))) || price)))
+$$;
+SELECT is(pg_temp.event('line_' || n, '1', -20, 'active', -40, -10), 'applied', 'a month is paid') FROM generate_series(1, 4) AS n;
+SELECT is(pg_temp.failed('line_' || n, '2', -5, -10, 20, pg_temp.lines(price)), 'applied', 'R9: the charge of an invoice fails whose line has ' || price::text)
+	FROM (VALUES (1, '{"pricing": {"price_details": {"price": "price_pro_month"}}}'::jsonb), (2, '{"price": {"id": "price_pro_month"}}'), (3, '{"plan": {"id": "price_pro_month"}}'),
+		(4, '{"pricing": {"price_details": {"price": "price_other"}}}')) AS v (n, price);
+SELECT is(fixture.period_end('line_' || n), pg_temp.day(CASE n WHEN 4 THEN 355 ELSE 25 END), CASE n WHEN 4 THEN 'R10: no price is known: the widest period' ELSE 'R9: the period of the plan''s line' END)
+	FROM generate_series(1, 4) AS n;
+
+-- A column without a time zone holds UTC.
+SET LOCAL timezone = 'Pacific/Kiritimati';
+SELECT is(pg_temp.event('zone', '1', -1, 'active', -10, 20), 'applied', 'R43: an event, in a session far in the east');
+SELECT is((SELECT "currentPeriodStart" || ' ' || "currentPeriodEnd" FROM public."Subscription" WHERE "userId" = 'zone'),
+	(pg_temp.day(-10) AT TIME ZONE 'UTC') || ' ' || (pg_temp.day(20) AT TIME ZONE 'UTC'), 'R43: the row has UTC');
+SELECT ok((SELECT abs(extract(epoch FROM "updatedAt" - clock_timestamp() AT TIME ZONE 'UTC')) < 60 AND abs(extract(epoch FROM "createdAt" - clock_timestamp() AT TIME ZONE 'UTC')) < 60
+	FROM public."Subscription" WHERE "userId" = 'zone'), 'R43: and so have the times of its making');
+SET LOCAL timezone = 'Pacific/Pago_Pago';
+SELECT is(pg_temp.event('zone', '2', -0.5, 'past_due', -10, 20), 'applied', 'R43: another one, in the west');
+SELECT is(fixture.period_end('zone'), pg_temp.day(20), 'R43: the same');
+SET LOCAL timezone = 'UTC';
 SELECT * FROM finish();
 ROLLBACK;

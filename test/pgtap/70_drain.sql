@@ -69,7 +69,7 @@ SELECT is(fixture.app_row('u21'), 'PRO ACTIVE sub_21', 'and what follows is appl
 SELECT is((SELECT count(*) FROM momento_billing.webhook_inbox WHERE status = 'dead'), 1::bigint, 'what is dead stays so');
 
 -- Events that are not for us (rule 7).
-SELECT is(fixture.sync(type, 'evt_type_' || type, '2026-01-01', '{"id": "x_1"}'), 'ignored ' || reason, 'rule 7: ' || type)
+SELECT is(fixture.sync(type, 'evt_type_' || type, '2026-01-01', '{"id": "x_1"}'), 'ignored ' || reason, CASE reason WHEN 'redundant' THEN 'R32: ' ELSE 'rule 7: ' END || type)
 	FROM (VALUES ('customer.created', 'unhandled_type'), ('charge.succeeded', 'unhandled_type'), ('checkout.session.expired', 'unhandled_type'),
 		('invoice.paid', 'redundant'), ('invoice.payment_succeeded', 'redundant')) AS v (type, reason);
 SELECT is(fixture.sync('customer.subscription.updated', 'evt_00000000000000', '2026-01-01', fixture.subscription('sub_x', 'active', user_id => 'ux')),

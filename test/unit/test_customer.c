@@ -64,7 +64,7 @@ expect_link(Offer *offers, int n, int done, const Offer *expected)
 }
 
 static void
-strongest_link_wins_in_any_order(void **state)
+r27_strongest_link_wins_in_any_order(void **state)
 {
 	Offer		offers[] = {
 		{"reference", MB_LINK_CLIENT_REFERENCE_ID, 1},
@@ -134,7 +134,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(strongest_link_wins_in_any_order),
+		cmocka_unit_test(r27_strongest_link_wins_in_any_order),
 		cmocka_unit_test(oldest_of_equal_links_wins_in_any_order),
 		cmocka_unit_test(r27_results_of_offers),
 		cmocka_unit_test(labels_and_back),

@@ -147,7 +147,7 @@ test_vector(void **state)
 }
 
 static void
-test_every_prefix(void **state)
+r41_every_prefix(void **state)
 {
 	(void) state;
 	for (size_t len = 0; len < strlen(HEADER); len++)
@@ -161,7 +161,7 @@ test_every_prefix(void **state)
  * element that is ignored anyway may change, and stay well-formed.
  */
 static void
-test_every_header_mutation(void **state)
+r41_every_header_mutation(void **state)
 {
 	const char	original[] = HEADER ",v0=ff";
 	const size_t counted = strlen(HEADER ",");
@@ -195,7 +195,7 @@ test_every_header_mutation(void **state)
 
 /* Every byte left out, and every byte given twice. */
 static void
-test_every_header_edit(void **state)
+r41_every_header_edit(void **state)
 {
 	static const char original[] = HEADER;
 	const size_t len = strlen(original);
@@ -217,7 +217,7 @@ test_every_header_edit(void **state)
 }
 
 static void
-test_every_payload_bit(void **state)
+r38_every_payload_bit(void **state)
 {
 	const size_t len = strlen(PAYLOAD);
 	char		payload[sizeof(PAYLOAD)];
@@ -236,7 +236,7 @@ test_every_payload_bit(void **state)
 }
 
 static void
-test_every_secret_byte(void **state)
+r38_every_secret_byte(void **state)
 {
 	char		secret[sizeof(SECRET)];
 
@@ -256,7 +256,7 @@ test_every_secret_byte(void **state)
 
 /* A thousand secrets: the right one is found wherever it stands. */
 static void
-test_many_secrets(void **state)
+r39_many_secrets(void **state)
 {
 	enum
 	{
@@ -289,7 +289,7 @@ test_many_secrets(void **state)
 }
 
 static void
-test_no_secrets(void **state)
+r39_no_secrets(void **state)
 {
 	const MbText payload = MB_TEXT_LITERAL(PAYLOAD);
 	const MbText header = MB_TEXT_LITERAL(HEADER);
@@ -301,7 +301,7 @@ test_no_secrets(void **state)
 }
 
 static void
-test_absent_texts(void **state)
+r41_absent_texts(void **state)
 {
 	const MbText payload = MB_TEXT_LITERAL(PAYLOAD);
 	const MbText header = MB_TEXT_LITERAL(HEADER);
@@ -317,7 +317,7 @@ test_absent_texts(void **state)
 
 /* Ten thousand v1: the right one is found first, last, amid, or not at all. */
 static void
-test_many_signatures(void **state)
+r38_many_signatures(void **state)
 {
 	static const int places[] = {-1, 0, 1, 5000, 9998, 9999};
 	const int	count = 10000;
@@ -347,7 +347,7 @@ test_many_signatures(void **state)
 
 /* A header without a comma, without an "=", of nothing but either. */
 static void
-test_huge_headers(void **state)
+r41_huge_headers(void **state)
 {
 	static const struct
 	{
@@ -390,7 +390,7 @@ test_huge_headers(void **state)
 }
 
 static void
-test_large_payload(void **state)
+r38_large_payload(void **state)
 {
 	const size_t len = 1 << 20;
 	const char	header[] = "t=1750000000,v1=" GOOD_MEGABYTE;
@@ -409,7 +409,7 @@ test_large_payload(void **state)
 
 /* No distance of two times overflows, and no tolerance does. */
 static void
-test_extremes(void **state)
+r40_ends_of_int64(void **state)
 {
 	static const char zero[] = "t=0,v1=" GOOD_ZERO;
 	static const char max[] = "t=9223372036854775807,v1=" GOOD_MAX;
@@ -447,9 +447,42 @@ test_extremes(void **state)
 						 cases[i].result);
 }
 
+/*
+ * A retry days later is signed anew, so what counts is the time of receipt:
+ * the header of the first attempt has had its time by then (R33).
+ */
+static void
+r33_each_attempt_by_its_own_time(void **state)
+{
+	const int64_t later = NOW + 3 * INT64_C(86400);
+	MbText		secret = MB_TEXT_LITERAL(SECRET);
+	char		message[128];
+	char		header[128];
+	char		hex[MB_SIGNATURE_HEX + 1] = {0};
+	int			len;
+
+	(void) state;
+	assert_int_equal(check_header(HEADER, later, 300), MB_SIGNATURE_EXPIRED);
+	len = snprintf(message, sizeof(message), "%lld.%s", (long long) later, PAYLOAD);
+	assert_true(mb_signature_sign(secret, (unsigned char *) message, len, hex));
+	snprintf(header, sizeof(header), "t=%lld,v1=%s", (long long) later, hex);
+	assert_int_equal(check_header(header, later, 300), MB_SIGNATURE_OK);
+}
+
+static void
+r40_borders_of_the_tolerance(void **state)
+{
+	(void) state;
+	assert_int_equal(check_header(HEADER, NOW + 300, 300), MB_SIGNATURE_OK);
+	assert_int_equal(check_header(HEADER, NOW + 301, 300), MB_SIGNATURE_EXPIRED);
+	assert_int_equal(check_header(HEADER, NOW - 300, 300), MB_SIGNATURE_OK);
+	assert_int_equal(check_header(HEADER, NOW - 301, 300), MB_SIGNATURE_FUTURE);
+	assert_int_equal(check_header(HEADER, NOW + 301, -1), MB_SIGNATURE_OK);
+}
+
 /* The age of a forged header is not told: the signature is judged first. */
 static void
-test_order_of_causes(void **state)
+r41_order_of_causes(void **state)
 {
 	(void) state;
 	assert_int_equal(check_header("t=1,v1=" GOOD, NOW, 300), MB_SIGNATURE_NO_MATCH);
@@ -461,7 +494,7 @@ test_order_of_causes(void **state)
 
 /* Every cause has a message of its own (R41). */
 static void
-test_descriptions(void **state)
+r41_descriptions(void **state)
 {
 	(void) state;
 	for (int i = 0; i < NRESULTS; i++)
@@ -473,7 +506,7 @@ test_descriptions(void **state)
 }
 
 static void
-test_cleanse(void **state)
+cleanse(void **state)
 {
 	static const char zeros[8];
 	char		buffer[] = "abcdefgh";
@@ -488,21 +521,23 @@ int
 main(void)
 {
 	static const struct CMUnitTest own_tests[] = {
-		cmocka_unit_test(test_every_prefix),
-		cmocka_unit_test(test_every_header_mutation),
-		cmocka_unit_test(test_every_header_edit),
-		cmocka_unit_test(test_every_payload_bit),
-		cmocka_unit_test(test_every_secret_byte),
-		cmocka_unit_test(test_many_secrets),
-		cmocka_unit_test(test_no_secrets),
-		cmocka_unit_test(test_absent_texts),
-		cmocka_unit_test(test_many_signatures),
-		cmocka_unit_test(test_huge_headers),
-		cmocka_unit_test(test_large_payload),
-		cmocka_unit_test(test_extremes),
-		cmocka_unit_test(test_order_of_causes),
-		cmocka_unit_test(test_descriptions),
-		cmocka_unit_test(test_cleanse),
+		cmocka_unit_test(r41_every_prefix),
+		cmocka_unit_test(r41_every_header_mutation),
+		cmocka_unit_test(r41_every_header_edit),
+		cmocka_unit_test(r38_every_payload_bit),
+		cmocka_unit_test(r38_every_secret_byte),
+		cmocka_unit_test(r39_many_secrets),
+		cmocka_unit_test(r39_no_secrets),
+		cmocka_unit_test(r41_absent_texts),
+		cmocka_unit_test(r38_many_signatures),
+		cmocka_unit_test(r41_huge_headers),
+		cmocka_unit_test(r38_large_payload),
+		cmocka_unit_test(r40_ends_of_int64),
+		cmocka_unit_test(r33_each_attempt_by_its_own_time),
+		cmocka_unit_test(r40_borders_of_the_tolerance),
+		cmocka_unit_test(r41_order_of_causes),
+		cmocka_unit_test(r41_descriptions),
+		cmocka_unit_test(cleanse),
 	};
 	const size_t nown = sizeof(own_tests) / sizeof(own_tests[0]);
 	json_error_t error;
