@@ -219,7 +219,8 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 
 	/*
 	 * When the chosen one's time ends, another may have to be shown: it is
-	 * listed too, so that the worker finds the user then (mb_store_users_due).
+	 * listed too, so that the worker finds the user then
+	 * (mb_store_users_due).
 	 */
 	for (int i = 0; i < n; i++)
 		nstates += subscriptions[i]->status.data != NULL;

@@ -35,8 +35,11 @@
 #include "subtransaction.h"
 #include "upkeep.h"
 
-/* How long a client's drain waits for a lock, in ms: less than deadlock_timeout. */
-#define LOCK_TIMEOUT 500
+/*
+ * How long a client's drain waits for a lock, in ms: much less than
+ * deadlock_timeout, since whoever waits for us may have begun long before.
+ */
+#define LOCK_TIMEOUT 50
 
 /* Payloads held in memory at once; a batch is cut before it exceeds this. */
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)

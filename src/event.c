@@ -134,7 +134,10 @@ as_is(MbJson json)
 {
 	return (View)
 	{
-		json, {.type = MB_JSON_MISSING}
+		json,
+		{
+		.type = MB_JSON_MISSING
+		}
 	};
 }
 

@@ -79,7 +79,7 @@ explain_tier(PG_FUNCTION_ARGS)
 	{
 		const Candidate *candidate = &candidates.list[i];
 		bool		is_chosen = !chosen && candidate->counts && candidate->until == entitlement.until &&
-			mb_plans_find_tier(&catalog->plans, candidate->tier) == entitlement.tier;
+		mb_plans_find_tier(&catalog->plans, candidate->tier) == entitlement.tier;
 		Datum		values[8];
 		bool		nulls[8] = {false};
 

@@ -445,7 +445,10 @@ mb_store_add_history(const MbHistory *changes, int count)
 	rows = palloc(count * sizeof(Datum));
 	for (int i = 0; i < count; i++)
 	{
-		/* user_id, id, changed_at, event_id, old_tier, new_tier, old_status, new_status */
+		/*
+		 * user_id, id, changed_at, event_id, old_tier, new_tier, old_status,
+		 * new_status
+		 */
 		const MbText *texts[] = {
 			&changes[i].user_id, NULL, NULL, &changes[i].event_id,
 			&changes[i].old_tier, &changes[i].new_tier, &changes[i].old_status, &changes[i].new_status
