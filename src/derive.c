@@ -18,8 +18,8 @@
 #include "store.h"
 
 static MbSubscription *counted_subscriptions(MbDerived *derived, int *count);
-static void release_subscriptions(MbDerived *derived, const MbAppRow *before);
-static void derive_user(MbDerived *derived, int user, const MbSubscription *const *subscriptions, int n,
+static void release_subscriptions(MbDerived *derived, const MbAppRow *current);
+static bool derive_user(MbDerived *derived, int user, const MbSubscription *const *subscriptions, int n,
 						MbTime now, MbOtherAccess *access, int *naccess);
 static bool shows_lost_subscription(const MbUserRow *row, const MbSubscription *const *subscriptions, int n);
 static void write_effects(const MbDerived *derived, const MbAppRow *before,
@@ -36,11 +36,15 @@ mb_derive(MbDerived *derived)
 	const MbPlans *plans = &derived->catalog->plans;
 	MbTime		now = GetCurrentTimestamp();
 	bool	   *tried = palloc0(derived->nusers * sizeof(bool));
+	MbAppRow   *before = palloc0(derived->nusers * sizeof(MbAppRow));
+
+	derived->row_changed = palloc0(derived->nusers * sizeof(bool));
 
 	/*
 	 * A row that did not exist when the rows were locked may have been
 	 * inserted by another applier since: then what we derived may miss that
-	 * one's subscription, so look again.
+	 * one's subscription, so look again.  The other rows are written by then;
+	 * "before" is what they were before that.
 	 */
 	for (;;)
 	{
@@ -50,22 +54,25 @@ mb_derive(MbDerived *derived)
 		MbSubscription *subscriptions = counted_subscriptions(derived, &nsubscriptions);
 		const MbSubscription **sorted = palloc(Max(nsubscriptions, 1) * sizeof(MbSubscription *));
 		MbAppRow   *writes = palloc(derived->nusers * sizeof(MbAppRow));
-		MbAppRow   *before = palloc0(derived->nusers * sizeof(MbAppRow));
+		MbAppRow   *current = palloc0(derived->nusers * sizeof(MbAppRow));
 		MbOtherAccess *access = palloc(Max(nsubscriptions, 1) * sizeof(MbOtherAccess));
 		int			naccess = 0;
 		int			nwrites = 0;
 		int			s = 0;
 
-		derived->row_changed = palloc0(derived->nusers * sizeof(bool));
 		for (int i = 0; i < nlocked; i++)
 		{
 			int			user = mb_text_find(derived->users, derived->nusers, locked[i].user_id);
 
-			if (user >= 0)
+			if (user < 0)
+				continue;
+			current[user] = locked[i];
+			if (!derived->row_changed[user] ||
+				(tried[user] && !mb_user_row_eq(&locked[i].row, &derived->rows[user].row)))
 				before[user] = locked[i];
 		}
 		derived->rows = palloc(derived->nusers * sizeof(MbAppRow));
-		memcpy(derived->rows, before, derived->nusers * sizeof(MbAppRow));
+		memcpy(derived->rows, current, derived->nusers * sizeof(MbAppRow));
 		for (int i = 0; i < nsubscriptions; i++)
 			sorted[i] = &subscriptions[i];
 		qsort(sorted, nsubscriptions, sizeof(MbSubscription *), subscription_user_cmp);
@@ -76,9 +83,9 @@ mb_derive(MbDerived *derived)
 
 			while (s < nsubscriptions && mb_text_eq(sorted[s]->user_id, derived->users[user]))
 				s++;
-			derive_user(derived, user, sorted + first, s - first, now, access, &naccess);
-			if (!derived->row_changed[user])
+			if (!derive_user(derived, user, sorted + first, s - first, now, access, &naccess))
 				continue;
+			derived->row_changed[user] = true;
 			if (!derived->rows[user].exists && tried[user])
 				ereport(ERROR,
 						(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
@@ -88,7 +95,7 @@ mb_derive(MbDerived *derived)
 			writes[nwrites++] = derived->rows[user];
 			derived->rows[user].exists = true;
 		}
-		release_subscriptions(derived, before);
+		release_subscriptions(derived, current);
 		if (!mb_app_table_write(writes, nwrites))
 			continue;
 
@@ -164,7 +171,7 @@ counted_subscriptions(MbDerived *derived, int *count)
  * first before it enters the second, since its column is unique.
  */
 static void
-release_subscriptions(MbDerived *derived, const MbAppRow *before)
+release_subscriptions(MbDerived *derived, const MbAppRow *current)
 {
 	MbText	   *taken = palloc(derived->nusers * sizeof(MbText));
 	MbAppRow   *releases = palloc(derived->nusers * sizeof(MbAppRow));
@@ -172,14 +179,14 @@ release_subscriptions(MbDerived *derived, const MbAppRow *before)
 	int			n = 0;
 
 	for (int user = 0; user < derived->nusers; user++)
-		if (derived->row_changed[user] && derived->rows[user].row.subscription_id.data != NULL &&
-			!mb_text_eq(derived->rows[user].row.subscription_id, before[user].row.subscription_id))
+		if (derived->rows[user].row.subscription_id.data != NULL &&
+			!mb_text_eq(derived->rows[user].row.subscription_id, current[user].row.subscription_id))
 			taken[ntaken++] = derived->rows[user].row.subscription_id;
 	ntaken = mb_text_sort_unique(taken, ntaken);
 	for (int user = 0; user < derived->nusers; user++)
-		if (derived->row_changed[user] && before[user].row.subscription_id.data != NULL &&
-			!mb_text_eq(derived->rows[user].row.subscription_id, before[user].row.subscription_id) &&
-			mb_text_find(taken, ntaken, before[user].row.subscription_id) >= 0)
+		if (current[user].row.subscription_id.data != NULL &&
+			!mb_text_eq(derived->rows[user].row.subscription_id, current[user].row.subscription_id) &&
+			mb_text_find(taken, ntaken, current[user].row.subscription_id) >= 0)
 		{
 			releases[n] = derived->rows[user];
 			releases[n++].row.subscription_id = MB_NO_TEXT;
@@ -187,8 +194,11 @@ release_subscriptions(MbDerived *derived, const MbAppRow *before)
 	mb_app_table_write(releases, n);
 }
 
-/* One user's row and other entitlements from all of the user's subscriptions. */
-static void
+/*
+ * One user's row and other entitlements from all of the user's subscriptions.
+ * True if the row is to be written.
+ */
+static bool
 derive_user(MbDerived *derived, int user, const MbSubscription *const *subscriptions, int n,
 			MbTime now, MbOtherAccess *access, int *naccess)
 {
@@ -196,6 +206,7 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 	MbAppRow   *app_row = &derived->rows[user];
 	int			chosen = mb_entitlement_choose(subscriptions, n, plans, now);
 	int			nstates = 0;
+	bool		changed;
 	MbUserRow	row;
 
 	if (chosen >= 0)
@@ -211,10 +222,10 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 		};
 	}
 	else
-		return;
+		return false;
 
 	app_row->user_id = derived->users[user];
-	derived->row_changed[user] = !app_row->exists || !mb_user_row_eq(&app_row->row, &row);
+	changed = !app_row->exists || !mb_user_row_eq(&app_row->row, &row);
 	app_row->row = row;
 
 	/*
@@ -247,6 +258,7 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 			.valid_until = until == INT64_MAX ? MB_NO_TIME : until,
 		};
 	}
+	return changed;
 }
 
 /* Is the subscription that a row shows another user's, or does it count for nobody? */

@@ -53,7 +53,7 @@ link_customer(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("customer_id must not be null, empty or longer than %d bytes", MB_MAX_ID),
-				 errhint("It is Stripe's id of the customer, as cus_â126¦.")));
+				 errhint("It is Stripe's id of the customer, as cus_NffrFeUfNV2Hib.")));
 	event.event.customer_id = customer_id;
 	event.event.user_id = mb_user_argument(PG_GETARG_DATUM(1), PG_ARGISNULL(1));
 

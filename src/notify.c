@@ -1,6 +1,6 @@
 /*
  * notify.c
- *	  NOTIFY momento_billing, '{"userId": "…", "from": "BASIC", "to": "PRO"}'.
+ *	  NOTIFY momento_billing, '{"userId": "user_ada", "from": "BASIC", "to": "PRO"}'.
  *
  * A transaction that notifies takes a lock of the whole cluster at its commit.
  * That must not be an app's transaction: what is changed in one goes into a

@@ -244,8 +244,7 @@ event_mark(const MbEvent *event, Register reg)
 	if (event->kind == MB_EVENT_SUBSCRIPTION)
 		class = mb_status_class(event->status);
 	else if (event->kind == MB_EVENT_ADOPTED)
-		class = MB_CLASS_INCOMPLETE;	/* below all that Stripe says of
-										 * access */
+		class = MB_CLASS_INCOMPLETE;	/* yields to all that gives access */
 	return (MbMark)
 	{
 		.created = event->created,

@@ -190,10 +190,10 @@ remember(MbSubscription *subscription, const MbEvent *const *peers, int npeers)
 		for (int t = 0; t < n; t++)
 			is_known |= mb_text_eq(ties[t].event_id, peers[i]->id);
 		if (in_its_second > 1 && !is_known && mb_subscription_refers_to(subscription, peers[i]->created))
-			ties[n++] = (MbTie)
 		{
-			peers[i]->id, peers[i]->created
-		};
+			ties[n].event_id = peers[i]->id;
+			ties[n++].created = peers[i]->created;
+		}
 	}
 	if (n == old && n == subscription->nties)
 		return false;

@@ -18,8 +18,7 @@ srand($seed);
 diag("MOMENTO_SEED=$seed");
 
 my $node = new_server('appliers', ['app'],
-	"momento_billing.naptime = '100ms'\nmomento_billing.retry_base = '10ms'\nmomento_billing.retry_max = '100ms'\n"
-	  . "deadlock_timeout = '100ms'\n");
+	"momento_billing.naptime = '100ms'\nmomento_billing.retry_base = '10ms'\nmomento_billing.retry_max = '100ms'\n");
 $node->safe_psql('postgres', 'CREATE DATABASE direct');
 set_up($node, $_) foreach 'app', 'direct';
 
