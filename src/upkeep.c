@@ -8,9 +8,13 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "app_table.h"
@@ -29,6 +33,13 @@
 /* Users derived at one time; there are hardly ever any. */
 #define MAX_USERS 100
 
+/* see remember_appliers() */
+static VirtualTransactionId *appliers = NULL;
+static int	nappliers = 0;
+static bool looked_again = false;
+
+static void remember_appliers(Oid relid);
+static bool appliers_have_ended(void);
 static void derive(void *arg);
 static Datum price_map(const MbPlans *plans);
 
@@ -43,7 +54,9 @@ static Datum price_map(const MbPlans *plans);
  *
  * The prices last seen are in drain_state, so that a change made while nobody
  * drains is not missed.  The first time, nothing is known of what was applied
- * without a drain, but that some of it says "unknown_price".  The worker remembers that there is nothing to do; but
+ * without a drain, but that some of it says "unknown_price".  In the same way
+ * the worker looks once more at what was being applied, with the old prices,
+ * in transactions that were open when it noted the new ones.  The worker remembers that there is nothing to do; but
  * only once it has found it so, in another transaction than it was done in.
  */
 bool
@@ -52,6 +65,7 @@ mb_upkeep_prices(void)
 	static uint64 done_generation = 0;
 	static Oid	done_for = InvalidOid;
 	static TimestampTz wait_until = 0;
+	static SPIPlanPtr plan_again = NULL;
 	static SPIPlanPtr plan_note = NULL;
 	static SPIPlanPtr plan_reread = NULL;
 	static SPIPlanPtr plan_advance = NULL;
@@ -65,9 +79,11 @@ mb_upkeep_prices(void)
 	bool		isnull;
 	bool		noted;
 
-	if (mb_stats_is_worker() &&
-		((done_for == catalog->subscription_relid && done_generation == catalog->generation) ||
-		 GetCurrentTimestamp() < wait_until))
+	if (appliers_have_ended())
+		mb_spi_run(&plan_again, "UPDATE momento_billing.drain_state SET prices = NULL", 0, NULL, NULL, SPI_OK_UPDATE);
+	else if (mb_stats_is_worker() &&
+			 ((done_for == catalog->subscription_relid && done_generation == catalog->generation) ||
+			  GetCurrentTimestamp() < wait_until))
 		return false;
 	mb_spi_run(&plan_note,
 			   "UPDATE momento_billing.drain_state AS d SET prices = $1, reread_position = 0,"
@@ -78,6 +94,8 @@ mb_upkeep_prices(void)
 			   " WHERE d.prices IS NULL OR d.prices OPERATOR(pg_catalog.<>) $1",
 			   1, note_types, note_args, SPI_OK_UPDATE);
 	noted = SPI_processed > 0;
+	if (noted)
+		remember_appliers(catalog->subscription_relid);
 	mb_spi_run(&plan_reread,
 			   "WITH state AS MATERIALIZED (SELECT d.reread_prices AS prices, d.reread_position AS position,"
 			   " d.reread_unknown AS unknown"
@@ -126,6 +144,45 @@ mb_upkeep_prices(void)
 			   " reread_prices = CASE WHEN $1 OPERATOR(pg_catalog.>=) 0 THEN reread_prices END",
 			   1, advance_types, advance_args, SPI_OK_UPDATE);
 	return true;
+}
+
+/* In the worker: who may have applied events with the prices of before? */
+static void
+remember_appliers(Oid relid)
+{
+	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+	int			n;
+
+	if (!mb_stats_is_worker() || looked_again)
+	{
+		looked_again = false;
+		return;
+	}
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	holders = GetLockConflicts(&tag, ShareLock, &n);
+	if (appliers != NULL)
+		pfree(appliers);
+	appliers = MemoryContextAlloc(TopMemoryContext, Max(n, 1) * sizeof(VirtualTransactionId));
+	memcpy(appliers, holders, n * sizeof(VirtualTransactionId));
+	pfree(holders);
+	nappliers = n;
+}
+
+/* True once, when the last of them has ended. */
+static bool
+appliers_have_ended(void)
+{
+	int			left = 0;
+
+	if (nappliers == 0)
+		return false;
+	for (int i = 0; i < nappliers; i++)
+		if (!VirtualXactLock(appliers[i], false))
+			appliers[left++] = appliers[i];
+	nappliers = left;
+	looked_again = left == 0;
+	return looked_again;
 }
 
 void
