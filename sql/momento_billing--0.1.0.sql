@@ -110,14 +110,18 @@ CREATE TABLE momento_billing.drain_state (
 	prices jsonb,
 	reread_prices text[],
 	reread_position bigint,
-	reread_unknown bool,
+	reread_noted timestamptz,
+	reread_older bool,
+	reread_locked bigint[] NOT NULL DEFAULT '{}',
 	incarnation uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
 );
 COMMENT ON TABLE momento_billing.drain_state IS 'where draining begins after a restart: every inbox id up to low_water has been seen; its row lock makes one drainer at a time';
 COMMENT ON COLUMN momento_billing.drain_state.prices IS 'the tier of each price as last seen';
 COMMENT ON COLUMN momento_billing.drain_state.reread_prices IS 'prices that have come or changed: the events that mention them are read again';
-COMMENT ON COLUMN momento_billing.drain_state.reread_unknown IS 'only those that said "unknown_price"';
 COMMENT ON COLUMN momento_billing.drain_state.reread_position IS 'up to this inbox id they are due again';
+COMMENT ON COLUMN momento_billing.drain_state.reread_noted IS 'what was settled since then was read with the new prices';
+COMMENT ON COLUMN momento_billing.drain_state.reread_older IS 'only those that were settled before the price was written';
+COMMENT ON COLUMN momento_billing.drain_state.reread_locked IS 'inbox ids that a client was at: they follow when it has ended';
 COMMENT ON COLUMN momento_billing.drain_state.incarnation IS 'tells a worker that the inbox is not the one it knew: truncated, or made anew';
 
 ------------------------------------------------------------------------------

@@ -306,6 +306,32 @@ free_plans(void *arg)
 			SPI_freeplan(plans[i]);
 }
 
+/*
+ * The types that a user column may have raise nothing in their input that
+ * would have to be cleaned up after.
+ */
+bool
+mb_binding_takes_user(const MbBinding *b, MbText user_id)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool result = true;
+
+	PG_TRY();
+	{
+		(void) mb_binding_user_datum(b, user_id);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_INVALID_PARAMETER_VALUE)
+			PG_RE_THROW();
+		FlushErrorState();
+		result = false;
+	}
+	PG_END_TRY();
+	return result;
+}
+
 /* A user id as a value of the user column; error 22023 if the type refuses it. */
 Datum
 mb_binding_user_datum(const MbBinding *b, MbText user_id)

@@ -103,8 +103,12 @@ extern MbBinding *mb_binding_open(Relation *rel, LOCKMODE lockmode);
 /* Does a type fit a column of a kind? */
 extern bool mb_binding_type_fits(Oid type, MbColumnKind kind);
 
-/* A user id as a value of the user column (error 22023), and back. */
+/* A user id as a value of the user column (error 22023), and back (below). */
 extern Datum mb_binding_user_datum(const MbBinding *b, MbText user_id);
+
+/* Does the user column's type take it?  No error. */
+extern bool mb_binding_takes_user(const MbBinding *b, MbText user_id);
+
 extern MbText mb_binding_user_text(const MbBinding *b, Datum datum);
 
 /*

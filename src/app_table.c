@@ -41,6 +41,7 @@ typedef struct Identity
 
 static void become_owner(const MbBinding *b, Identity *identity);
 static void become_self(const Identity *identity);
+static void prepare_read_all(MbBinding *b);
 static bool read_by_probe(MbBinding *b, Relation rel, MbText user_id, MbUserRow *row);
 static bool read_by_spi(MbBinding *b, MbText user_id, MbUserRow *row);
 static SPIPlanPtr prepare_for_users(const MbBinding *b, const char *sql);
@@ -87,6 +88,18 @@ mb_app_table_canonical_user(MbText user_id)
 	return b->user_is_text ? user_id : mb_binding_user_text(b, mb_binding_user_datum(b, user_id));
 }
 
+MbText
+mb_app_table_user_or_none(MbText user_id)
+{
+	MbBinding  *b = mb_binding_get();
+
+	if (user_id.data == NULL || b->user_is_text)
+		return user_id;
+	if (!mb_binding_takes_user(b, user_id))
+		return MB_NO_TEXT;
+	return mb_binding_user_text(b, mb_binding_user_datum(b, user_id));
+}
+
 bool
 mb_app_table_read(MbText user_id, MbUserRow *row)
 {
@@ -107,12 +120,37 @@ mb_app_table_read_all(int *count)
 	MbBinding  *b = mb_binding_open(&rel, AccessShareLock);
 	Identity	identity;
 
-	if (b->plan_read_all == NULL)
-		b->plan_read_all = mb_spi_prepare(psprintf("SELECT %s FROM %s", select_list(b, ""), b->name), 0, NULL);
+	prepare_read_all(b);
 	become_owner(b, &identity);
 	mb_spi_execute(b->plan_read_all, NULL, true, SPI_OK_SELECT);
 	become_self(&identity);
 	table_close(rel, NoLock);
+	return fetched_rows(b, count);
+}
+
+Portal
+mb_app_table_open(void)
+{
+	MbBinding  *b = mb_binding_get();
+	Identity	identity;
+	Portal		cursor;
+
+	prepare_read_all(b);
+	become_owner(b, &identity);
+	cursor = SPI_cursor_open(NULL, b->plan_read_all, NULL, NULL, true);
+	become_self(&identity);
+	return cursor;
+}
+
+MbAppRow *
+mb_app_table_fetch(Portal cursor, int limit, int *count)
+{
+	MbBinding  *b = mb_binding_get();
+	Identity	identity;
+
+	become_owner(b, &identity);
+	SPI_cursor_fetch(cursor, true, limit);
+	become_self(&identity);
 	return fetched_rows(b, count);
 }
 
@@ -206,6 +244,13 @@ become_self(const Identity *identity)
 {
 	AtEOXact_GUC(false, identity->nest_level);
 	SetUserIdAndSecContext(identity->user, identity->context);
+}
+
+static void
+prepare_read_all(MbBinding *b)
+{
+	if (b->plan_read_all == NULL)
+		b->plan_read_all = mb_spi_prepare(psprintf("SELECT %s FROM %s", select_list(b, ""), b->name), 0, NULL);
 }
 
 static bool

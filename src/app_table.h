@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "utils/portal.h"
+
 #include "entitlement.h"
 
 /* A row as read or to be written; "user_id" is canonical. */
@@ -33,6 +35,9 @@ extern void mb_app_table_lock_table(void);
  */
 extern MbText mb_app_table_canonical_user(MbText user_id);
 
+/* The same for what Stripe says: no text if the type refuses it. */
+extern MbText mb_app_table_user_or_none(MbText user_id);
+
 /*
  * Read a user's row under the active snapshot, by index probe, or by SQL
  * where the table is no plain table or has no fitting index.  Reads as the
@@ -47,6 +52,14 @@ extern bool mb_app_table_read(MbText user_id, MbUserRow *row);
  * people's views, not for the hot path.
  */
 extern MbAppRow *mb_app_table_read_all(int *count);
+
+/*
+ * All rows, a part at a time: a cursor, and its next rows, in the current
+ * context and in SPI_tuptable.  Needs an SPI connection; the cursor ends with
+ * it.
+ */
+extern Portal mb_app_table_open(void);
+extern MbAppRow *mb_app_table_fetch(Portal cursor, int limit, int *count);
 
 /*
  * The rows of these users and of these Stripe customers, each once, in no

@@ -26,6 +26,7 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -49,6 +50,7 @@ static void write_ours(MbBatch *batch);
 static void collect_users(MbBatch *batch);
 static void blame(MbDerived *derived, MbText user_id, MbText event_id);
 static void derive_guarded(MbBatch *batch);
+static void rethrow_unless_kept(ErrorData *error);
 static void derive(void *arg);
 static void end_waiting(MbBatch *batch);
 static void finish(MbBatch *batch);
@@ -93,10 +95,8 @@ mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *event)
 	mb_event_read(mb_json_from_jsonb(payload), plans, mb_livemode, read);
 	if (read->kind == MB_EVENT_IGNORED)
 		return;
-	if (read->user_id.data != NULL)
-		read->user_id = mb_app_table_canonical_user(read->user_id);
-	if (read->client_reference_id.data != NULL)
-		read->client_reference_id = mb_app_table_canonical_user(read->client_reference_id);
+	read->user_id = mb_app_table_user_or_none(read->user_id);
+	read->client_reference_id = mb_app_table_user_or_none(read->client_reference_id);
 }
 
 bool
@@ -257,6 +257,7 @@ decide_states(MbBatch *batch)
 	{
 		MbApplyEvent *event = &batch->events[i];
 
+		CHECK_FOR_INTERRUPTS();
 		if (event->subscription >= 0)
 		{
 			MbDecision	decision = mb_tie_apply(batch, i);
@@ -375,22 +376,47 @@ blame(MbDerived *derived, MbText user_id, MbText event_id)
 }
 
 /*
- * Step 6 in a subtransaction.  Only errors that the app's table or its
+ * Step 7 in a subtransaction.  Only errors that the app's table or its
  * triggers are to blame for are kept; a lock in the way, a cancel or a lack
- * of resources are the caller's.
+ * of resources are the caller's.  A user whose row is refused must not keep
+ * the others' from being written: one of them may still show what this one
+ * has got.
  */
 static void
 derive_guarded(MbBatch *batch)
 {
-	ErrorData  *error = mb_subtransaction_run(derive, &batch->derived);
+	MbDerived  *derived = &batch->derived;
+	ErrorData  *error = mb_subtransaction_run(derive, derived);
 
 	if (error == NULL)
 		return;
+	rethrow_unless_kept(error);
+	derived->rows = palloc0(derived->nusers * sizeof(MbAppRow));
+	derived->row_changed = palloc0(derived->nusers * sizeof(bool));
+	derived->nuncounted = derived->nclaimed = 0;
+	batch->errors = palloc0(derived->nusers * sizeof(MbText));
+	for (int i = 0; i < derived->nusers; i++)
+	{
+		MbDerived	one = {.catalog = derived->catalog,.users = &derived->users[i],.nusers = 1,.events = &derived->events[i]};
+
+		if (derived->nusers > 1)
+			error = mb_subtransaction_run(derive, &one);
+		if (error == NULL)
+		{
+			derived->rows[i] = one.rows[0];
+			derived->row_changed[i] = one.row_changed[0];
+			continue;
+		}
+		rethrow_unless_kept(error);
+		batch->errors[i] = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
+	}
+}
+
+static void
+rethrow_unless_kept(ErrorData *error)
+{
 	if (mb_apply_is_conflict(error->sqlerrcode) || mb_error_is_fatal(error))
 		ReThrowError(error);
-	batch->error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
-	batch->derived.rows = NULL;
-	batch->derived.nuncounted = batch->derived.nclaimed = 0;
 }
 
 static void
@@ -463,16 +489,16 @@ finish(MbBatch *batch)
 			event->outcome = MB_OUTCOME_IGNORED;
 			event->reason = MB_TEXT_LITERAL("link_conflict");
 		}
-		if (batch->error.data != NULL)
-		{
-			event->outcome = MB_OUTCOME_WAITING;
-			event->reason = MB_TEXT_LITERAL("app_table_error");
-			event->error = batch->error;
-			continue;
-		}
 		user = mb_text_find(batch->derived.users, batch->derived.nusers, event->user_id);
 		if (user < 0 || batch->derived.rows == NULL)
 			continue;
+		if (batch->errors != NULL && batch->errors[user].data != NULL)
+		{
+			event->outcome = MB_OUTCOME_WAITING;
+			event->reason = MB_TEXT_LITERAL("app_table_error");
+			event->error = batch->errors[user];
+			continue;
+		}
 		if (batch->derived.rows[user].exists)
 			event->row = &batch->derived.rows[user].row;
 

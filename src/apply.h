@@ -34,9 +34,9 @@ typedef struct MbApplyEvent
 } MbApplyEvent;
 
 /*
- * Read an event, with users spelt as the app's table spells them.  Borrows
- * the payload's memory.  May raise what the app's table does, and 22023 if its
- * user column's type refuses a user id.
+ * Read an event, with users spelt as the app's table spells them; an id that
+ * its user column's type refuses is nobody's.  Borrows the payload's memory.
+ * May raise what makes the table unusable.
  */
 extern void mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *event);
 

@@ -46,7 +46,8 @@ typedef struct MbBatch
 	MbEvent    *known;			/* events read again for ties, sorted by id */
 	int			nknown;
 	MbDerived	derived;		/* of every user concerned */
-	MbText		error;			/* why the app's table was not written */
+	MbText	   *errors;			/* per user: why the row was not written; NULL:
+								 * all were */
 } MbBatch;
 
 /* The index of a subscription or customer of the batch, or -1. */

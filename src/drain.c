@@ -73,6 +73,14 @@ typedef struct Part
 	MbCounts	counts;
 } Part;
 
+/* Users whose rows time has changed. */
+typedef struct KeepUp
+{
+	char		after[MB_UPKEEP_USER];
+	MbCounts   *counts;
+	int			count;			/* of the last part */
+} KeepUp;
+
 typedef struct Failure
 {
 	int64		id;
@@ -170,9 +178,16 @@ mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 	}
 	if (nseen == 0)
 	{
-		error = transact(drain, keep_up, counts);
-		if (error != NULL && !mb_apply_is_conflict(error->sqlerrcode))
-			ReThrowError(error);
+		KeepUp		rows = {.counts = counts};
+
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			rows.count = 0;
+			error = transact(drain, keep_up, &rows);
+			if (error != NULL && !mb_apply_is_conflict(error->sqlerrcode))
+				ReThrowError(error);
+		} while (rows.count > 0);
 	}
 	MemoryContextSwitchTo(old_context);
 	return nseen;
@@ -238,7 +253,9 @@ look(MbDrain *drain, void *arg)
 static void
 keep_up(MbDrain *drain, void *arg)
 {
-	mb_upkeep_rows(arg);
+	KeepUp	   *rows = arg;
+
+	rows->count = mb_upkeep_rows(rows->after, rows->counts);
 }
 
 /*
@@ -344,7 +361,7 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		elements[i] = Int64GetDatum(ids[i]);
 	args[0] = mb_spi_array(elements, nids, INT8OID);
 	mb_spi_run(&plan,
-			   "SELECT id, event_id, received_at, attempts, payload, status, waiting_for FROM momento_billing.webhook_inbox"
+			   "SELECT id, event_id, received_at, attempts, payload, status, waiting_for, processed_at FROM momento_billing.webhook_inbox"
 			   " WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY id",
 			   1, types, args, SPI_OK_SELECT);
 	table = SPI_tuptable;
@@ -370,6 +387,8 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		row->event_id = mb_spi_get_text(tuple, table->tupdesc, 2);
 		row->status = mb_spi_get_text(tuple, table->tupdesc, 6);
 		row->waiting_for = mb_spi_get_text(tuple, table->tupdesc, 7);
+		(void) SPI_getbinval(tuple, table->tupdesc, 8, &isnull);
+		row->reread = !isnull;
 		row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
 		row->attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 4, &isnull));
 		mb_apply_read(DatumGetJsonbP(payload), catalog, &(*events)[n]);

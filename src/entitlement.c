@@ -8,6 +8,8 @@
 /* How good a subscription is for the user, the first criterion of choice. */
 typedef enum AccessClass
 {
+	ACCESS_UNKNOWN,				/* a status that we do not know: no row changes
+								 * for it */
 	ACCESS_NONE,
 	ACCESS_CANCELED,			/* in a period paid for */
 	ACCESS_PAST_DUE,			/* in its period */
@@ -19,7 +21,7 @@ static const char *const labels[] = {"ACTIVE", "TRIALING", "PAST_DUE", "CANCELED
 
 static MbStatus app_status(const MbSubscription *subscription);
 static int	better_tier(int tier, MbText name, const MbPlans *plans);
-static AccessClass access_class(const MbUserRow *row, const MbPlans *plans, MbTime now);
+static AccessClass access_class(const MbSubscription *subscription, const MbUserRow *row, const MbPlans *plans, MbTime now);
 static int	candidate_cmp(const MbSubscription *a, const MbSubscription *b, const MbPlans *plans, MbTime now);
 
 const char *
@@ -172,10 +174,12 @@ better_tier(int tier, MbText name, const MbPlans *plans)
 }
 
 static AccessClass
-access_class(const MbUserRow *row, const MbPlans *plans, MbTime now)
+access_class(const MbSubscription *subscription, const MbUserRow *row, const MbPlans *plans, MbTime now)
 {
 	MbTime		until = mb_entitlement_until(row, plans);
 
+	if (mb_status_class(subscription->status) == MB_CLASS_UNKNOWN)
+		return ACCESS_UNKNOWN;
 	if (until == MB_NO_TIME || until <= now)
 		return ACCESS_NONE;
 	if (row->status == MB_STATUS_CANCELED)
@@ -193,8 +197,8 @@ candidate_cmp(const MbSubscription *a, const MbSubscription *b, const MbPlans *p
 
 	mb_entitlement_row(a, plans, &row_a);
 	mb_entitlement_row(b, plans, &row_b);
-	keys[0][0] = access_class(&row_a, plans, now);
-	keys[0][1] = access_class(&row_b, plans, now);
+	keys[0][0] = access_class(a, &row_a, plans, now);
+	keys[0][1] = access_class(b, &row_b, plans, now);
 	keys[1][0] = mb_plans_find_tier(plans, row_a.tier);
 	keys[1][1] = mb_plans_find_tier(plans, row_b.tier);
 	keys[2][0] = row_a.period_end;

@@ -43,11 +43,11 @@ mb_grant_keep_row(const MbAppRow *row, const MbPlans *plans, MbTime now)
 		return false;
 	args[0] = mb_spi_text_datum(row->user_id);
 	args[1] = mb_spi_text_datum(row->row.tier);
-	args[2] = TimestampTzGetDatum(now);
+	args[2] = TimestampTzGetDatum(until);
 	mb_spi_run(&plan,
 			   "SELECT FROM momento_billing.tier_grant WHERE user_id OPERATOR(pg_catalog.=) $1"
 			   " AND tier OPERATOR(pg_catalog.=) $2 AND reason OPERATOR(pg_catalog.=) 'app row'"
-			   " AND (valid_until IS NULL OR valid_until OPERATOR(pg_catalog.>) $3)",
+			   " AND (valid_until IS NULL OR valid_until OPERATOR(pg_catalog.>=) $3)",
 			   3, types, args, SPI_OK_SELECT);
 	if (SPI_processed > 0)
 		return false;

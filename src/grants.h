@@ -10,7 +10,7 @@
 /*
  * A subscription takes over a row that the app wrote itself: what the row
  * gives now is kept as a grant with the reason "app row", for as long as the
- * row would have given it; unless there is one already.  True if one was made.
+ * row would have given it; unless there is one that lasts as long.  True if one was made.
  * Needs an SPI connection.
  */
 extern bool mb_grant_keep_row(const MbAppRow *row, const MbPlans *plans, MbTime now);

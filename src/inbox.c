@@ -194,9 +194,11 @@ mb_inbox_find(MbText event_id, MbInboxRow *row)
 	static SPIPlanPtr find = NULL;
 	Oid			types[] = {TEXTOID};
 	Datum		args[] = {mb_spi_text_datum(event_id)};
+	Datum		payload;
+	bool		isnull;
 
 	if (find == NULL)
-		find = mb_spi_prepare("SELECT id, event_id, event_type, status, received_at, attempts"
+		find = mb_spi_prepare("SELECT id, event_id, event_type, status, received_at, attempts, payload"
 							  " FROM momento_billing.webhook_inbox WHERE event_id OPERATOR(pg_catalog.=) $1",
 							  1, types);
 	mb_spi_execute(find, args, false, SPI_OK_SELECT);
@@ -204,6 +206,8 @@ mb_inbox_find(MbText event_id, MbInboxRow *row)
 		return false;
 	read_row(row);
 	row->inserted = false;
+	payload = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 7, &isnull);
+	row->payload = isnull ? NULL : DatumGetJsonbP(payload);
 	return true;
 }
 
@@ -288,6 +292,7 @@ read_row(MbInboxRow *row)
 	TupleDesc	desc = SPI_tuptable->tupdesc;
 	bool		isnull;
 
+	row->reread = false;
 	row->id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
 	row->event_id = mb_spi_get_text(tuple, desc, 2);
 	row->event_type = mb_spi_get_text(tuple, desc, 3);

@@ -21,7 +21,9 @@ typedef struct MbInboxRow
 	MbText		waiting_for;	/* read by a drain only */
 	TimestampTz received_at;
 	int			attempts;		/* failed ones */
+	bool		reread;			/* by a drain only: was settled before */
 	bool		inserted;		/* or was it there before? */
+	Jsonb	   *payload;		/* as stored; NULL: none.  By mb_inbox_find() */
 } MbInboxRow;
 
 /* Look an event up; false if it is not there.  Needs an SPI connection. */

@@ -17,6 +17,7 @@
 /* Did every subscription of the last batch have a user? */
 static bool all_had_users = false;
 
+static bool names_another(const MbApplyEvent *event, const MbCustomer *customer);
 static void find_users(MbBatch *batch);
 static bool offer_links(MbBatch *batch, MbApplyEvent *event);
 static void lock_customers(MbBatch *batch);
@@ -64,7 +65,7 @@ mb_links_adopt(const MbBatch *batch, int *count)
 			continue;
 		customer = &batch->customers[event->customer].customer;
 		is_linked = customer->source != MB_LINK_NONE;
-		if (is_linked && event->event.kind != MB_EVENT_LINKED &&
+		if (is_linked && event->event.kind != MB_EVENT_LINKED && !names_another(event, customer) &&
 			(event->subscription < 0 || batch->subscriptions[event->subscription].has_user))
 			continue;
 		if (event->event.user_id.data != NULL)
@@ -79,6 +80,13 @@ mb_links_adopt(const MbBatch *batch, int *count)
 	nusers = mb_text_sort_unique(users, nusers);
 	rows = mb_app_table_find(users, nusers, customers, ncustomers, &nrows);
 	return mb_links_adopt_rows(rows, nrows, &batch->catalog->plans, count);
+}
+
+/* Does an event name a user that its customer may be bound to in place of its own? */
+static bool
+names_another(const MbApplyEvent *event, const MbCustomer *customer)
+{
+	return event->event.user_id.data != NULL && !mb_text_eq(event->event.user_id, customer->user_id);
 }
 
 MbApplyEvent *
@@ -308,7 +316,6 @@ adopted_event(const MbAppRow *row, const MbPlans *plans)
 	MbApplyEvent event = {
 		.event = {
 			.kind = MB_EVENT_ADOPTED,
-			.id = MB_TEXT_LITERAL("adopted"),
 			.created = GetCurrentTransactionStartTimestamp(),
 			.customer_id = row->row.customer_id,
 			.user_id = row->user_id,

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "app_table.h"
@@ -27,7 +28,7 @@
 /* Between two words about a long adoption. */
 #define PROGRESS_SECONDS 5
 
-static int64 adopt(const MbAppRow *rows, int nrows, const MbPlans *plans);
+static int64 adopt(const MbAppRow *rows, int nrows);
 
 PG_FUNCTION_INFO_V1(link_customer);
 PG_FUNCTION_INFO_V1(adopt_subscriptions);
@@ -76,40 +77,62 @@ link_customer(PG_FUNCTION_ARGS)
 Datum
 adopt_subscriptions(PG_FUNCTION_ARGS)
 {
-	const MbCatalog *catalog = mb_catalog_get();
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "mb adopt", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context;
 	TimestampTz said = GetCurrentTimestamp();
+	Portal		cursor;
+	int64		looked_at = 0;
 	int64		adopted = 0;
 	int			count;
-	MbAppRow   *rows;
 
+	mb_catalog_get();
 	SPI_connect();
-	mb_store_begin();
-	rows = mb_app_table_read_all(&count);
-	for (int i = 0; i < count; i += ADOPT_ROWS)
+	mb_app_table_lock_table();
+	cursor = mb_app_table_open();
+	do
 	{
+		MbAppRow   *rows;
+		SPITupleTable *table;
+
 		CHECK_FOR_INTERRUPTS();
-		adopted += adopt(rows + i, Min(count - i, ADOPT_ROWS), &catalog->plans);
+		old_context = MemoryContextSwitchTo(context);
+		rows = mb_app_table_fetch(cursor, ADOPT_ROWS, &count);
+		table = SPI_tuptable;
+
+		/* of its own, so that its memory ends with the part */
+		SPI_connect();
+		adopted += adopt(rows, count);
+		SPI_finish();
+		MemoryContextSwitchTo(old_context);
+		MemoryContextReset(context);
+		SPI_freetuptable(table);
+		looked_at += count;
 		if (TimestampDifferenceExceeds(said, GetCurrentTimestamp(), PROGRESS_SECONDS * 1000))
 		{
 			said = GetCurrentTimestamp();
 			ereport(NOTICE,
-					(errmsg("%d of %d rows looked at, " INT64_FORMAT " taken over", Min(count, i + ADOPT_ROWS), count, adopted)));
+					(errmsg(INT64_FORMAT " rows looked at, " INT64_FORMAT " taken over", looked_at, adopted)));
 		}
-	}
+	} while (count > 0);
 	SPI_finish();
+	MemoryContextDelete(context);
 	PG_RETURN_INT64(adopted);
 }
 
 /* A row is taken over by its customer's link, its subscription's state, or a grant. */
 static int64
-adopt(const MbAppRow *rows, int nrows, const MbPlans *plans)
+adopt(const MbAppRow *rows, int nrows)
 {
+	const MbPlans *plans = &mb_catalog_get()->plans;
 	int			nevents;
-	MbApplyEvent *events = mb_links_adopt_rows(rows, nrows, plans, &nevents);
+	MbApplyEvent *events;
 	MbTime		now = GetCurrentTimestamp();
-	int64		adopted = nevents;
+	int64		adopted;
 	int			e = 0;
 
+	mb_store_begin();
+	events = mb_links_adopt_rows(rows, nrows, plans, &nevents);
+	adopted = nevents;
 	for (int i = 0; i < nrows; i++)
 	{
 		/* the events are in the rows' order */

@@ -128,7 +128,11 @@ settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts)
 				settlement.reason = mb_text(mb_outcome_label(event->outcome));
 			break;
 		case MB_OUTCOME_IGNORED:
-			settlement.status = event->conflict ? MB_TEXT_LITERAL("dead") : MB_TEXT_LITERAL("ignored");
+			if (!event->conflict)
+				settlement.status = MB_TEXT_LITERAL("ignored");
+			/* one that was settled is nobody's affair any more */
+			else if (!row->reread)
+				settlement.status = MB_TEXT_LITERAL("dead");
 			break;
 		case MB_OUTCOME_WAITING:
 			settlement.status = MB_TEXT_LITERAL("waiting");

@@ -46,6 +46,7 @@ typedef enum PlanId
 	PLAN_ADD_HISTORY,
 	PLAN_USERS_DUE,
 	PLAN_REMOVE_PAST_GRANTS,
+	PLAN_REMOVE_PAST_SUBSCRIPTIONS,
 	PLAN_USERS_WITH_OTHER_ACCESS,
 	NUM_PLANS
 } PlanId;
@@ -331,17 +332,31 @@ mb_store_replace_other_access(const MbText *users, int nusers, const MbOtherAcce
 }
 
 MbText *
-mb_store_users_due(int limit, int *count)
+mb_store_users_due(MbText after, int limit, int *count)
 {
-	Oid			types[] = {INT4OID};
-	Datum		args[] = {Int32GetDatum(limit)};
+	Oid			types[] = {TEXTOID, INT4OID};
+	Datum		args[] = {mb_spi_text_datum(after), Int32GetDatum(limit)};
 
 	mb_spi_run(&plans[PLAN_USERS_DUE],
 			   "SELECT DISTINCT user_id FROM momento_billing.other_access"
 			   " WHERE source OPERATOR(pg_catalog.=) 'subscription'"
-			   " AND valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() ORDER BY user_id LIMIT $1",
-			   1, types, args, SPI_OK_SELECT);
+			   " AND valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+			   " AND user_id OPERATOR(pg_catalog.>) $1 ORDER BY user_id LIMIT $2",
+			   2, types, args, SPI_OK_SELECT);
 	return fetched_ids(count);
+}
+
+void
+mb_store_remove_past_subscriptions(MbText user_id)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		args[] = {mb_spi_text_datum(user_id)};
+
+	mb_spi_run(&plans[PLAN_REMOVE_PAST_SUBSCRIPTIONS],
+			   "DELETE FROM momento_billing.other_access WHERE user_id OPERATOR(pg_catalog.=) $1"
+			   " AND source OPERATOR(pg_catalog.=) 'subscription'"
+			   " AND valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()",
+			   1, types, args, SPI_OK_DELETE);
 }
 
 void

@@ -81,8 +81,14 @@ extern void mb_store_replace_other_access(const MbText *users, int nusers,
  */
 extern uint64 mb_store_end_waiting(const MbText *customers, int count);
 
-/* Users with a subscription in other_access that is over: at most "limit", sorted. */
-extern MbText *mb_store_users_due(int limit, int *count);
+/*
+ * Users with a subscription in other_access that is over: at most "limit",
+ * sorted, after a user (no text: from the first).
+ */
+extern MbText *mb_store_users_due(MbText after, int limit, int *count);
+
+/* Take out of other_access a user's subscriptions that are over. */
+extern void mb_store_remove_past_subscriptions(MbText user_id);
 
 /* Take out of other_access the grants that are over and that nobody has locked. */
 extern void mb_store_remove_past_grants(void);

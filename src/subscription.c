@@ -2,6 +2,7 @@
  * subscription.c
  *	  From (what is known, one event) to what is known then.  Pure.
  */
+#include "chain.h"
 #include "subscription.h"
 
 /*
@@ -20,9 +21,6 @@ typedef enum Register
 									 * are of one second */
 } Register;
 
-/* More events of one second than this are ordered by id. */
-#define MAX_CHAIN 64
-
 static MbText event_status(const MbEvent *event);
 static MbMark *register_mark(MbSubscription *subscription, Register reg);
 static bool sets(const MbEvent *event, Register reg);
@@ -33,13 +31,9 @@ static MbOutcome apply_state(MbSubscription *subscription, const MbEvent *event,
 							 const MbPlans *plans, bool *by_id, bool *changed);
 static const MbEvent *winner(MbSubscription *subscription, Register reg,
 							 const MbEvent *const *peers, int npeers, bool *by_id);
+static const MbEvent *last_on_trail(const MbEvent **events, int n, Register reg);
 static bool is_complete(const MbSubscription *subscription, MbTime created, const MbEvent *const *peers, int npeers);
 static bool is_tied(const MbSubscription *subscription, MbText event_id);
-static const MbEvent *end_of_chain(const MbEvent *const *events, int n, bool *circuit);
-static int	leave_out_doubles(const MbEvent **events, int n);
-static const MbEvent *before_of(const MbEvent *event);
-static bool same_state(const MbEvent *a, const MbEvent *b);
-static bool is_connected(const MbEvent *const *events, int n);
 static bool put(MbSubscription *subscription, Register reg, const MbEvent *event, const MbPlans *plans);
 static MbOutcome apply_failure(MbSubscription *subscription, const MbEvent *event, bool *changed);
 static bool is_live(MbText status);
@@ -299,12 +293,13 @@ apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *c
 		MbMark		key = event_mark(event, reg);
 		int			cmp = key_cmp(&key, stored);
 		const MbEvent *set = NULL;
+		bool		other = false;
 		bool		differs;
 
 		if (cmp > 0 && sets(event, reg))
 			set = event;
 		else if (cmp == 0 || npeers > 1)
-			set = winner(subscription, reg, peers, npeers, by_id);
+			set = winner(subscription, reg, peers, npeers, cmp == 0 ? by_id : &other);
 		if (set == NULL)
 			continue;
 		differs = put(subscription, reg, set, plans);
@@ -314,7 +309,8 @@ apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *c
 	}
 	if (subscription->live.created != MB_NO_TIME && key_cmp(&subscription->live, &subscription->fell) == 0)
 	{
-		const MbEvent *last = winner(subscription, LIVE_OR_FELL, peers, npeers, by_id);
+		bool		other = false;
+		const MbEvent *last = winner(subscription, LIVE_OR_FELL, peers, npeers, &other);
 
 		/* it fell and recovered: then nothing is unpaid */
 		if (last != NULL ? sets(last, REG_LIVE) : fell_before == MB_NO_TIME)
@@ -332,7 +328,7 @@ apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *c
 }
 
 /*
- * Which of the events of one second sets a register: the last of their chain,
+ * Which of the events of one second sets a register: the last of their trail,
  * or else the one with the greatest id (R21).  They are looked at together:
  * comparing them two by two would not be transitive.  But the event that made
  * the state speaks for all registers of its second, so that they agree; when
@@ -344,11 +340,13 @@ winner(MbSubscription *subscription, Register reg,
 	   const MbEvent *const *peers, int npeers, bool *by_id)
 {
 	const MbMark *mark = register_mark(subscription, reg);
-	const MbEvent *candidates[MAX_CHAIN];
+	const MbEvent *steps[MB_MAX_CHAIN];
+	const MbEvent *candidates[MB_MAX_CHAIN];
 	const MbEvent *last = NULL;
 	const MbEvent *greatest = NULL;
 	bool		complete = is_complete(subscription, mark->created, peers, npeers);
 	bool		known = false;
+	int			nsteps = 0;
 	int			n = 0;
 
 	for (int i = 0; i < npeers; i++)
@@ -356,6 +354,12 @@ winner(MbSubscription *subscription, Register reg,
 		MbMark		key = event_mark(peers[i], reg);
 		bool		stored = mb_text_eq(peers[i]->id, mark->event_id);
 
+		if (reg >= REG_LIVE && peers[i]->kind == MB_EVENT_SUBSCRIPTION && key_cmp(&key, mark) == 0)
+		{
+			if (nsteps < MB_MAX_CHAIN)
+				steps[nsteps] = peers[i];
+			nsteps++;
+		}
 		if (!sets(peers[i], reg) || key_cmp(&key, mark) != 0)
 			continue;
 		if (reg != REG_STATE && mb_text_eq(peers[i]->id, subscription->state.event_id))
@@ -364,7 +368,7 @@ winner(MbSubscription *subscription, Register reg,
 		/* what was decided with all of them is not decided anew with fewer */
 		if (!complete && !stored && is_tied(subscription, peers[i]->id))
 			continue;
-		if (n < MAX_CHAIN)
+		if (n < MB_MAX_CHAIN)
 			candidates[n] = peers[i];
 		n++;
 		known |= stored;
@@ -373,20 +377,43 @@ winner(MbSubscription *subscription, Register reg,
 	}
 	if (!known && reg != REG_STATE && mb_text_eq(mark->event_id, subscription->state.event_id))
 		return NULL;
-	if (known && n <= MAX_CHAIN)
-	{
-		bool		circuit;
 
-		last = end_of_chain(candidates, n, &circuit);
-
-		/* Stripe may tell one change twice (R23) */
-		if (last == NULL && !circuit)
-			last = end_of_chain(candidates, leave_out_doubles(candidates, n), &circuit);
-	}
+	/* what was paid for may be told between steps that say nothing of it */
+	if (known && complete && nsteps <= MB_MAX_CHAIN)
+		last = last_on_trail(steps, nsteps, reg);
+	if (last == NULL && known && n <= MB_MAX_CHAIN)
+		last = last_on_trail(candidates, n, reg);
 	if (last != NULL || greatest == NULL)
 		return last;
 	*by_id = true;
 	return known || mb_text_cmp(greatest->id, mark->event_id) > 0 ? greatest : NULL;
+}
+
+/*
+ * The last event of a trail that sets a register; of several that show the
+ * same, the greatest id.  NULL if there is no trail.
+ */
+static const MbEvent *
+last_on_trail(const MbEvent **events, int n, Register reg)
+{
+	MbChain		chain = mb_chain_order(events, n);
+	const MbEvent *last = NULL;
+
+	/* Stripe may tell one change twice (R23) */
+	if (chain == MB_CHAIN_NONE)
+	{
+		n = mb_chain_leave_out_doubles(events, n);
+		chain = mb_chain_order(events, n);
+	}
+	if (chain != MB_CHAIN_TRAIL)
+		return NULL;
+	for (int i = n - 1; i >= 0 && last == NULL; i--)
+		if (sets(events[i], reg))
+			last = events[i];
+	for (int i = 0; i < n; i++)
+		if (sets(events[i], reg) && mb_chain_same_state(events[i], last) && mb_text_cmp(events[i]->id, last->id) > 0)
+			last = events[i];
+	return last;
 }
 
 /* Are all the events of a second that are remembered among the peers? */
@@ -412,101 +439,6 @@ is_tied(const MbSubscription *subscription, MbText event_id)
 		if (mb_text_eq(subscription->ties[i].event_id, event_id))
 			return true;
 	return false;
-}
-
-/*
- * Each event leads from the state that it found to the state that it shows.
- * If they make up one trail, where does it end?  Where one state is reached
- * once more often than it is left, and no other is; or everywhere, if there
- * is but one state.  Of several events that show it, the greatest id.  NULL if
- * there is no trail, or one that may end in several states.
- */
-static const MbEvent *
-end_of_chain(const MbEvent *const *events, int n, bool *circuit)
-{
-	const MbEvent *end = NULL;
-	bool		moves = false;
-
-	*circuit = false;
-	if (!is_connected(events, n))
-		return NULL;
-	for (int i = 0; i < n; i++)
-	{
-		int			balance = 0;
-
-		for (int j = 0; j < n; j++)
-			balance += same_state(events[i], events[j]) - same_state(events[i], before_of(events[j]));
-		moves |= !same_state(events[i], before_of(events[i]));
-		if (balance > 1 || (balance == 1 && end != NULL && !same_state(end, events[i])))
-			return NULL;
-		if (balance == 1 && (end == NULL || mb_text_cmp(events[i]->id, end->id) > 0))
-			end = events[i];
-	}
-	*circuit = moves && end == NULL;
-	for (int i = 0; !moves && i < n; i++)
-		if (end == NULL || mb_text_cmp(events[i]->id, end->id) > 0)
-			end = events[i];
-	return end;
-}
-
-/* Of events that tell the same change, keep the greatest id; returns how many are left. */
-static int
-leave_out_doubles(const MbEvent **events, int n)
-{
-	int			left = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		int			j = 0;
-
-		while (j < left && !(same_state(events[i], events[j]) && same_state(before_of(events[i]), before_of(events[j]))))
-			j++;
-		if (j == left)
-			events[left++] = events[i];
-		else if (mb_text_cmp(events[i]->id, events[j]->id) > 0)
-			events[j] = events[i];
-	}
-	return left;
-}
-
-static const MbEvent *
-before_of(const MbEvent *event)
-{
-	return event->before != NULL ? event->before : event;
-}
-
-/* In what a row shows, as far as all API versions tell it. */
-static bool
-same_state(const MbEvent *a, const MbEvent *b)
-{
-	return mb_text_eq(event_status(a), event_status(b)) && mb_text_eq(a->price_id, b->price_id) &&
-		a->period_start == b->period_start && a->period_end == b->period_end &&
-		a->cancel_at == b->cancel_at && a->cancel_at_period_end == b->cancel_at_period_end;
-}
-
-static bool
-is_connected(const MbEvent *const *events, int n)
-{
-	int			queue[MAX_CHAIN] = {0};
-	bool		reached[MAX_CHAIN] = {true};
-	int			count = 1;
-
-	for (int done = 0; done < count; done++)
-	{
-		const MbEvent *a = events[queue[done]];
-
-		for (int i = 0; i < n; i++)
-		{
-			const MbEvent *b = events[i];
-
-			if (reached[i] || !(same_state(a, b) || same_state(before_of(a), b) ||
-								same_state(a, before_of(b)) || same_state(before_of(a), before_of(b))))
-				continue;
-			reached[i] = true;
-			queue[count++] = i;
-		}
-	}
-	return count == n;
 }
 
 /* Let an event set a register; true if that changes what the register says. */

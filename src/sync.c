@@ -81,8 +81,16 @@ sync_event(Jsonb *payload, MbApplyEvent *event)
 	MbInboxRow	row;
 	MbCounts	counts = {0};
 
-	if (!mb_inbox_find(event->event.id, &row) || !is_settled(&row))
+	bool		found = mb_inbox_find(event->event.id, &row);
+
+	if (!found || !is_settled(&row))
 	{
+		/* of two bodies of one event the first counts (R24) */
+		if (found && row.payload != NULL)
+		{
+			mb_apply_read(row.payload, &mb_catalog_get()->plans, event);
+			event->reason = mb_text(event->event.reason);
+		}
 		mb_apply_events(event, 1, true, false);
 		mb_inbox_store(payload, &row);
 	}

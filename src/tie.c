@@ -3,10 +3,9 @@
  *	  Events of one second: which of them have to be looked at together.
  *
  * Events that nothing but their ids tells apart are ordered as a set
- * (subscription.c).  A subscription remembers their ids for as long as one of
- * its registers holds an event of their second; what they say is read again
- * from the inbox, which has every event that was ever applied.  So what is
- * rare costs nothing where it does not happen.
+ * (chain.c).  A subscription remembers the ids that may matter (remember.c);
+ * what they say is read again from the inbox, which has every event that was
+ * ever applied.  So what is rare costs nothing where it does not happen.
  */
 #include "postgres.h"
 
@@ -16,6 +15,7 @@
 #include "utils/jsonb.h"
 
 #include "json_jsonb.h"
+#include "remember.h"
 #include "spi.h"
 #include "tie.h"
 
@@ -24,8 +24,10 @@
 
 static int	marked_ids(const MbSubscription *subscription, MbText *ids);
 static const MbEvent **find_peers(MbBatch *batch, int event, int *count);
+static MbEvent *find_event(MbBatch *batch, const MbBatchSubscription *subscription, MbText id);
 static void add_peer(const MbBatch *batch, MbEvent *peer, const MbEvent **peers, int *count);
-static bool remember(MbSubscription *subscription, const MbEvent *const *peers, int npeers);
+static bool remember(const MbSubscription *before, MbSubscription *after, const MbEvent *event,
+					 const MbEvent *const *peers, int npeers);
 static int	event_id_cmp(const void *a, const void *b);
 
 void
@@ -85,15 +87,16 @@ mb_tie_apply(MbBatch *batch, int event)
 {
 	MbApplyEvent *applied = &batch->events[event];
 	MbBatchSubscription *subscription = &batch->subscriptions[applied->subscription];
+	MbSubscription before = subscription->subscription;
 	const MbEvent **peers = NULL;
 	int			npeers = 0;
 	MbDecision	decision;
 
-	if (mb_subscription_has_tie(&subscription->subscription, &applied->event))
+	if (mb_subscription_has_tie(&before, &applied->event))
 		peers = find_peers(batch, event, &npeers);
 	decision = mb_subscription_apply(&subscription->subscription, &applied->event, peers, npeers, &batch->catalog->plans);
-	if (npeers > 0)
-		decision.changed |= remember(&subscription->subscription, peers, npeers);
+	if (applied->event.kind != MB_EVENT_PAYMENT_FAILED)
+		decision.changed |= remember(&before, &subscription->subscription, &applied->event, peers, npeers);
 	applied->previous_event = subscription->last_event;
 	subscription->last_event = event;
 	return decision;
@@ -115,35 +118,40 @@ marked_ids(const MbSubscription *subscription, MbText *ids)
 }
 
 /*
- * The event and all that it may tie with: those of this batch that were
- * applied to the subscription before it, and those that it remembers.
+ * The event, those that hold a register and those that are remembered, as far
+ * as they are known.  What is in the batch was applied before it.
  */
 static const MbEvent **
 find_peers(MbBatch *batch, int event, int *count)
 {
-	MbBatchSubscription *subscription = &batch->subscriptions[batch->events[event].subscription];
+	const MbBatchSubscription *subscription = &batch->subscriptions[batch->events[event].subscription];
 	const MbSubscription *known = &subscription->subscription;
 	MbText	   *ids = palloc((NUM_MARKS + known->nties) * sizeof(MbText));
 	int			nids = marked_ids(known, ids);
 	const MbEvent **peers;
-	int			n = 1;
 
 	for (int t = 0; t < known->nties; t++)
 		ids[nids++] = known->ties[t].event_id;
-	for (int i = subscription->last_event; i >= 0; i = batch->events[i].previous_event)
-		n++;
-	peers = palloc((n + nids) * sizeof(MbEvent *));
+	nids = mb_text_sort_unique(ids, nids);
+	peers = palloc((nids + 1) * sizeof(MbEvent *));
 	*count = 0;
 	add_peer(batch, &batch->events[event].event, peers, count);
-	for (int i = subscription->last_event; i >= 0; i = batch->events[i].previous_event)
-		add_peer(batch, &batch->events[i].event, peers, count);
 	for (int i = 0; i < nids; i++)
-	{
-		const MbEvent key = {.id = ids[i]};
-
-		add_peer(batch, bsearch(&key, batch->known, batch->nknown, sizeof(MbEvent), event_id_cmp), peers, count);
-	}
+		if (!mb_text_eq(ids[i], batch->events[event].event.id))
+			add_peer(batch, find_event(batch, subscription, ids[i]), peers, count);
 	return peers;
+}
+
+/* An event of the subscription: of this batch, or one that was read again. */
+static MbEvent *
+find_event(MbBatch *batch, const MbBatchSubscription *subscription, MbText id)
+{
+	const MbEvent key = {.id = id};
+
+	for (int i = subscription->last_event; i >= 0; i = batch->events[i].previous_event)
+		if (mb_text_eq(batch->events[i].event.id, id))
+			return &batch->events[i].event;
+	return bsearch(&key, batch->known, batch->nknown, sizeof(MbEvent), event_id_cmp);
 }
 
 static void
@@ -151,9 +159,6 @@ add_peer(const MbBatch *batch, MbEvent *peer, const MbEvent **peers, int *count)
 {
 	if (peer == NULL || peer->kind == MB_EVENT_PAYMENT_FAILED)
 		return;
-	for (int i = 0; i < *count; i++)
-		if (mb_text_eq(peers[i]->id, peer->id))
-			return;
 	if (peer->before == NULL)
 	{
 		MbEvent    *before = palloc(sizeof(MbEvent));
@@ -164,41 +169,32 @@ add_peer(const MbBatch *batch, MbEvent *peer, const MbEvent **peers, int *count)
 	peers[(*count)++] = peer;
 }
 
-/*
- * Remember the events that tied, those that were known and those that were
- * not, until no register holds an event of their second.  True if that
- * changes what is remembered.
- */
+/* True if that changes what is remembered. */
 static bool
-remember(MbSubscription *subscription, const MbEvent *const *peers, int npeers)
+remember(const MbSubscription *before, MbSubscription *after, const MbEvent *event,
+		 const MbEvent *const *peers, int npeers)
 {
-	MbTie	   *ties = palloc((npeers + subscription->nties + 1) * sizeof(MbTie));
-	int			n = 0;
-	int			old;
+	MbTie		few[8];
+	MbTie	   *ties = few;
+	int			room = before->nties + npeers + 6;
+	int			n;
+	bool		same;
 
-	for (int t = 0; t < subscription->nties; t++)
-		if (mb_subscription_refers_to(subscription, subscription->ties[t].created))
-			ties[n++] = subscription->ties[t];
-	old = n;
-	for (int i = 0; i < npeers; i++)
-	{
-		int			in_its_second = 0;
-		bool		is_known = false;
-
-		for (int j = 0; j < npeers; j++)
-			in_its_second += peers[j]->created == peers[i]->created;
-		for (int t = 0; t < n; t++)
-			is_known |= mb_text_eq(ties[t].event_id, peers[i]->id);
-		if (in_its_second > 1 && !is_known && mb_subscription_refers_to(subscription, peers[i]->created))
-		{
-			ties[n].event_id = peers[i]->id;
-			ties[n++].created = peers[i]->created;
-		}
-	}
-	if (n == old && n == subscription->nties)
+	if (room > (int) lengthof(few))
+		ties = palloc(room * sizeof(MbTie));
+	n = mb_remember_ties(before, after, event, peers, npeers, ties);
+	same = n == before->nties;
+	for (int i = 0; same && i < n; i++)
+		same = mb_text_eq(ties[i].event_id, before->ties[i].event_id);
+	if (same)
 		return false;
-	subscription->ties = ties;
-	subscription->nties = n;
+	if (ties == few)
+	{
+		ties = palloc(Max(n, 1) * sizeof(MbTie));
+		memcpy(ties, few, n * sizeof(MbTie));
+	}
+	after->ties = ties;
+	after->nties = n;
 	return true;
 }
 

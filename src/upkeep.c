@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "app_table.h"
+#include "apply.h"
 #include "busy.h"
 #include "catalog.h"
 #include "derive.h"
@@ -30,15 +31,25 @@
 /* Inbox rows looked at in one transaction for prices that have changed. */
 #define REREAD_EVENTS 5000
 
+/* Of a statement that has found what is "free"; processed_at says that it is read again. */
+#define MAKE_DUE \
+	"UPDATE momento_billing.webhook_inbox AS i" \
+	" SET status = CASE WHEN i.status OPERATOR(pg_catalog.=) 'waiting' THEN i.status ELSE 'pending' END," \
+	" attempts = 0, next_attempt_at = pg_catalog.clock_timestamp(), processed_at = pg_catalog.clock_timestamp()" \
+	" FROM free AS f WHERE i.id OPERATOR(pg_catalog.=) f.id"
+
 /* Users derived at one time; there are hardly ever any. */
 #define MAX_USERS 100
 
 /* see remember_appliers() */
 static VirtualTransactionId *appliers = NULL;
 static int	nappliers = 0;
-static bool looked_again = false;
+static char *applied_prices = NULL; /* as an array's text */
 
-static void remember_appliers(Oid relid);
+static bool note_prices(const MbCatalog *catalog, bool again);
+static bool reread_part(void);
+static bool reread_locked(void);
+static void remember_appliers(Oid relid, MbText prices);
 static bool appliers_have_ended(void);
 static void derive(void *arg);
 static Datum price_map(const MbPlans *plans);
@@ -53,116 +64,162 @@ static Datum price_map(const MbPlans *plans);
  * takes nothing away (R29).
  *
  * The prices last seen are in drain_state, so that a change made while nobody
- * drains is not missed.  The first time, nothing is known of what was applied
- * without a drain, but that some of it says "unknown_price".  In the same way
- * the worker looks once more at what was being applied, with the old prices,
- * in transactions that were open when it noted the new ones.  The worker remembers that there is nothing to do; but
+ * drains is not missed.  The worker remembers that there is nothing to do; but
  * only once it has found it so, in another transaction than it was done in.
+ * The first time, what was settled since a price was written need not be read
+ * again: that is told by the rows' transactions.  And the worker does all of
+ * it once more for what was being applied, with the old
+ * prices, in transactions that were open when it noted the new ones.
  */
 bool
 mb_upkeep_prices(void)
 {
 	static uint64 done_generation = 0;
 	static Oid	done_for = InvalidOid;
-	static TimestampTz wait_until = 0;
-	static SPIPlanPtr plan_again = NULL;
-	static SPIPlanPtr plan_note = NULL;
-	static SPIPlanPtr plan_reread = NULL;
-	static SPIPlanPtr plan_advance = NULL;
 	const MbCatalog *catalog = mb_catalog_get();
-	Oid			note_types[] = {JSONBOID};
-	Datum		note_args[] = {price_map(&catalog->plans)};
-	Oid			reread_types[] = {INT4OID};
-	Datum		reread_args[] = {Int32GetDatum(REREAD_EVENTS)};
-	Oid			advance_types[] = {INT8OID};
-	Datum		advance_args[1];
-	bool		isnull;
-	bool		noted;
+	bool		again = appliers_have_ended();
 
-	if (appliers_have_ended())
-		mb_spi_run(&plan_again, "UPDATE momento_billing.drain_state SET prices = NULL", 0, NULL, NULL, SPI_OK_UPDATE);
-	else if (mb_stats_is_worker() &&
-			 ((done_for == catalog->subscription_relid && done_generation == catalog->generation) ||
-			  GetCurrentTimestamp() < wait_until))
+	if (mb_stats_is_worker() && !again &&
+		done_for == catalog->subscription_relid && done_generation == catalog->generation)
 		return false;
-	mb_spi_run(&plan_note,
+	if (note_prices(catalog, again) || reread_part())
+		return true;
+	if (!reread_locked())
+	{
+		done_for = catalog->subscription_relid;
+		done_generation = catalog->generation;
+	}
+	return false;
+}
+
+/* Have the prices changed, or is it to be done again for the last change? */
+static bool
+note_prices(const MbCatalog *catalog, bool again)
+{
+	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr plan_again = NULL;
+	Oid			types[] = {JSONBOID};
+	Datum		args[] = {price_map(&catalog->plans)};
+	Oid			again_types[] = {TEXTOID};
+	Datum		again_args[1];
+
+	if (again)
+	{
+		again_args[0] = CStringGetTextDatum(applied_prices);
+		mb_spi_run(&plan_again,
+				   "UPDATE momento_billing.drain_state SET reread_position = 0, reread_older = false,"
+				   " reread_noted = pg_catalog.clock_timestamp(),"
+				   " reread_prices = reread_prices OPERATOR(pg_catalog.||) $1::pg_catalog.text[]",
+				   1, again_types, again_args, SPI_OK_UPDATE);
+		return true;
+	}
+	mb_spi_run(&plan,
 			   "UPDATE momento_billing.drain_state AS d SET prices = $1, reread_position = 0,"
-			   " reread_unknown = d.prices IS NULL, reread_prices = ARRAY("
+			   " reread_noted = pg_catalog.clock_timestamp(), reread_older = d.prices IS NULL, reread_prices = ARRAY("
 			   "SELECT pg_catalog.unnest(d.reread_prices) UNION SELECT n.key FROM pg_catalog.jsonb_each_text($1) AS n"
 			   " LEFT JOIN pg_catalog.jsonb_each_text(d.prices) AS o ON o.key OPERATOR(pg_catalog.=) n.key"
 			   " WHERE o.value IS NULL OR o.value OPERATOR(pg_catalog.<>) n.value)"
-			   " WHERE d.prices IS NULL OR d.prices OPERATOR(pg_catalog.<>) $1",
-			   1, note_types, note_args, SPI_OK_UPDATE);
-	noted = SPI_processed > 0;
-	if (noted)
-		remember_appliers(catalog->subscription_relid);
-	mb_spi_run(&plan_reread,
-			   "WITH state AS MATERIALIZED (SELECT d.reread_prices AS prices, d.reread_position AS position,"
-			   " d.reread_unknown AS unknown"
+			   " WHERE d.prices IS NULL OR d.prices OPERATOR(pg_catalog.<>) $1 RETURNING d.reread_prices::pg_catalog.text",
+			   1, types, args, SPI_OK_UPDATE_RETURNING);
+	if (SPI_processed == 0)
+		return false;
+	remember_appliers(catalog->subscription_relid, mb_spi_get_text(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	return true;
+}
+
+/*
+ * Make the events due in the next part of the inbox that mention one of the
+ * prices; those that a client is at, later.  False if there is no next part.
+ */
+static bool
+reread_part(void)
+{
+	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr plan_advance = NULL;
+	Oid			types[] = {INT4OID};
+	Datum		args[] = {Int32GetDatum(REREAD_EVENTS)};
+	Oid			advance_types[] = {INT8OID, INT8ARRAYOID};
+	Datum		advance_args[2];
+	bool		isnull;
+
+	mb_spi_run(&plan,
+			   "WITH state AS MATERIALIZED (SELECT d.reread_prices AS prices, d.reread_position AS position, d.reread_older AS older,"
+			   " d.reread_noted AS noted"
 			   " FROM momento_billing.drain_state AS d WHERE pg_catalog.cardinality(d.reread_prices) OPERATOR(pg_catalog.>) 0),"
-			   " part AS MATERIALIZED (SELECT i.id, i.event_type, i.status, i.reason, i.payload, s.prices, s.unknown"
-			   " FROM state AS s, LATERAL (SELECT r.id, r.event_type, r.status, r.reason, r.payload"
+			   " part AS MATERIALIZED (SELECT i.id, i.event_type, i.status, i.reason, i.payload, i.xmin, s.prices, s.older,"
+			   " i.processed_at OPERATOR(pg_catalog.>=) s.noted AS is_new"
+			   " FROM state AS s, LATERAL (SELECT r.id, r.event_type, r.status, r.reason, r.payload, r.xmin, r.processed_at"
 			   " FROM momento_billing.webhook_inbox AS r WHERE r.id OPERATOR(pg_catalog.>) s.position"
 			   " ORDER BY r.id LIMIT $1) AS i),"
 			   " found AS MATERIALIZED (SELECT p.id FROM part AS p"
 			   " WHERE p.status OPERATOR(pg_catalog.=) ANY ('{processed,waiting,dead}') AND p.payload IS NOT NULL"
-			   " AND (NOT p.unknown OR p.reason OPERATOR(pg_catalog.=) ANY ('{unknown_price,unknown_user}'))"
+			   " AND p.is_new IS NOT TRUE AND NOT (p.status OPERATOR(pg_catalog.=) 'dead' AND p.reason OPERATOR(pg_catalog.=) 'link_conflict')"
 			   " AND (p.event_type OPERATOR(pg_catalog.~~) 'customer.subscription.%'"
 			   " OR p.event_type OPERATOR(pg_catalog.=) ANY ('{invoice.payment_failed,checkout.session.completed,checkout.session.async_payment_succeeded}'))"
 			   " AND EXISTS (SELECT FROM (SELECT p.payload::pg_catalog.text AS text) AS t, pg_catalog.unnest(p.prices) AS n (price_id)"
-			   " WHERE pg_catalog.strpos(t.text, pg_catalog.concat('\"', n.price_id, '\"')) OPERATOR(pg_catalog.>) 0)),"
+			   " WHERE pg_catalog.strpos(t.text, pg_catalog.to_jsonb(n.price_id)::pg_catalog.text) OPERATOR(pg_catalog.>) 0"
+			   " AND (NOT p.older OR EXISTS (SELECT FROM momento_billing.price AS r WHERE r.price_id OPERATOR(pg_catalog.=) n.price_id"
+			   " AND pg_catalog.age(p.xmin) OPERATOR(pg_catalog.>) pg_catalog.age(r.xmin))))),"
 			   " free AS MATERIALIZED (SELECT i.id FROM momento_billing.webhook_inbox AS i"
 			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.id FROM found AS f)) FOR NO KEY UPDATE SKIP LOCKED),"
-			   " due AS (UPDATE momento_billing.webhook_inbox AS i"
-			   " SET status = CASE WHEN i.status OPERATOR(pg_catalog.=) 'waiting' THEN i.status ELSE 'pending' END,"
-			   " attempts = 0, next_attempt_at = pg_catalog.clock_timestamp()"
-			   " FROM free AS f WHERE i.id OPERATOR(pg_catalog.=) f.id)"
-			   " SELECT (SELECT pg_catalog.count(*) FROM found) OPERATOR(pg_catalog.=) (SELECT pg_catalog.count(*) FROM free),"
-			   " (SELECT pg_catalog.max(p.id) FROM part AS p) FROM state",
-			   1, reread_types, reread_args, SPI_OK_SELECT);
+			   " due AS (" MAKE_DUE ")"
+			   " SELECT (SELECT pg_catalog.max(p.id) FROM part AS p),"
+			   " ARRAY(SELECT f.id FROM found AS f EXCEPT SELECT f.id FROM free AS f) FROM state",
+			   1, types, args, SPI_OK_SELECT);
 	if (SPI_processed == 0)
-	{
-		if (!noted)
-		{
-			done_for = catalog->subscription_relid;
-			done_generation = catalog->generation;
-		}
 		return false;
-	}
-
-	/* a client is at one of them: the same again, when it may have ended */
-	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)))
-	{
-		wait_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), mb_naptime);
-		return false;
-	}
-	advance_args[0] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	advance_args[0] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (isnull)
 		advance_args[0] = Int64GetDatum(-1);
+	advance_args[1] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
 	mb_spi_run(&plan_advance,
 			   "UPDATE momento_billing.drain_state SET reread_position = $1,"
-			   " reread_prices = CASE WHEN $1 OPERATOR(pg_catalog.>=) 0 THEN reread_prices END",
-			   1, advance_types, advance_args, SPI_OK_UPDATE);
+			   " reread_prices = CASE WHEN $1 OPERATOR(pg_catalog.>=) 0 THEN reread_prices END,"
+			   " reread_locked = reread_locked OPERATOR(pg_catalog.||) $2",
+			   2, advance_types, advance_args, SPI_OK_UPDATE);
 	return true;
+}
+
+/* The same for those that a client was at.  True if there still are any. */
+static bool
+reread_locked(void)
+{
+	static SPIPlanPtr plan = NULL;
+	bool		isnull;
+
+	mb_spi_run(&plan,
+			   "WITH found AS MATERIALIZED (SELECT i.id FROM momento_billing.drain_state AS d, pg_catalog.unnest(d.reread_locked) AS l (id)"
+			   " JOIN momento_billing.webhook_inbox AS i ON i.id OPERATOR(pg_catalog.=) l.id"
+			   " WHERE i.status OPERATOR(pg_catalog.=) ANY ('{processed,waiting,dead}')),"
+			   " free AS MATERIALIZED (SELECT i.id FROM momento_billing.webhook_inbox AS i"
+			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.id FROM found AS f)) FOR NO KEY UPDATE SKIP LOCKED),"
+			   " due AS (" MAKE_DUE ")"
+			   " UPDATE momento_billing.drain_state AS d"
+			   " SET reread_locked = ARRAY(SELECT f.id FROM found AS f EXCEPT SELECT f.id FROM free AS f)"
+			   " WHERE pg_catalog.cardinality(d.reread_locked) OPERATOR(pg_catalog.>) 0"
+			   " RETURNING pg_catalog.cardinality(d.reread_locked) OPERATOR(pg_catalog.>) 0",
+			   0, NULL, NULL, SPI_OK_UPDATE_RETURNING);
+	return SPI_processed > 0 && DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
 /* In the worker: who may have applied events with the prices of before? */
 static void
-remember_appliers(Oid relid)
+remember_appliers(Oid relid, MbText prices)
 {
 	LOCKTAG		tag;
 	VirtualTransactionId *holders;
 	int			n;
 
-	if (!mb_stats_is_worker() || looked_again)
-	{
-		looked_again = false;
+	if (!mb_stats_is_worker())
 		return;
-	}
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	holders = GetLockConflicts(&tag, ShareLock, &n);
 	if (appliers != NULL)
+	{
 		pfree(appliers);
+		pfree(applied_prices);
+	}
+	applied_prices = MemoryContextStrdup(TopMemoryContext, psprintf("%.*s", prices.len, prices.data));
 	appliers = MemoryContextAlloc(TopMemoryContext, Max(n, 1) * sizeof(VirtualTransactionId));
 	memcpy(appliers, holders, n * sizeof(VirtualTransactionId));
 	pfree(holders);
@@ -181,37 +238,46 @@ appliers_have_ended(void)
 		if (!VirtualXactLock(appliers[i], false))
 			appliers[left++] = appliers[i];
 	nappliers = left;
-	looked_again = left == 0;
-	return looked_again;
+	return left == 0;
 }
 
-void
-mb_upkeep_rows(MbCounts *counts)
+int
+mb_upkeep_rows(char *after, MbCounts *counts)
 {
 	MbText	   *users;
+	int			ndue;
 	int			nusers;
 
 	if (!mb_catalog_get()->has_other_access)
-		return;
+		return 0;
 	mb_store_begin();
 	mb_store_remove_past_grants();
-	users = mb_store_users_due(MAX_USERS, &nusers);
-	if (nusers == 0)
-		return;
+	users = mb_store_users_due(mb_text(after), MAX_USERS, &ndue);
+	if (ndue == 0)
+		return 0;
+	if (users[ndue - 1].len >= MB_UPKEEP_USER)
+		return 0;
+	snprintf(after, MB_UPKEEP_USER, "%.*s", users[ndue - 1].len, users[ndue - 1].data);
 	mb_app_table_lock_table();
-	nusers = mb_busy_leave_free(users, nusers);
+	nusers = mb_busy_leave_free(users, ndue);
 	for (int i = 0; i < nusers; i++)
 	{
 		MbDerived	derived = {.catalog = mb_catalog_get(),.users = &users[i],.nusers = 1};
 		ErrorData  *error = mb_subtransaction_run(derive, &derived);
 
+		CHECK_FOR_INTERRUPTS();
 		if (error == NULL)
 			continue;
 		if (mb_error_is_fatal(error))
 			ReThrowError(error);
 		counts->failed++;
 		strlcpy(counts->last_error, error->message, pg_mbcliplen(error->message, strlen(error->message), MB_STATS_TEXT - 1) + 1);
+
+		/* the table refuses the row: it waits for the user's next event */
+		if (!mb_apply_is_conflict(error->sqlerrcode))
+			mb_store_remove_past_subscriptions(users[i]);
 	}
+	return ndue;
 }
 
 static void

@@ -18,12 +18,17 @@
  */
 extern bool mb_upkeep_prices(void);
 
+/* Bytes of the text that tells mb_upkeep_rows() where to go on. */
+#define MB_UPKEEP_USER 256
+
 /*
- * Take out grants that are over, and derive anew the users whose rows time has changed, but those whose rows
- * somebody else has locked; the next time is for them.  An error of the app's
- * table concerns one user, and is counted.  Needs a transaction and an SPI
+ * Take out grants that are over, and derive anew the users whose rows time has
+ * changed, but those whose rows somebody else has locked; the next time is for
+ * them.  An error of the app's table concerns one user, and is counted.  A
+ * part of the users at a time: "after" is empty at first and moves on; returns
+ * how many there were, 0 at the end.  Needs a transaction and an SPI
  * connection.
  */
-extern void mb_upkeep_rows(MbCounts *counts);
+extern int	mb_upkeep_rows(char *after, MbCounts *counts);
 
 #endif							/* MB_UPKEEP_H */

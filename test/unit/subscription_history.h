@@ -7,7 +7,7 @@
 #define MB_SUBSCRIPTION_HISTORY_H
 
 #include "plans_fixture.h"
-#include "subscription.h"
+#include "remember.h"
 
 #define MB_TEST_MAX_HISTORY 128
 
@@ -16,7 +16,7 @@ typedef struct MbTestHistory
 	MbSubscription subscription;
 	const MbEvent *events[MB_TEST_MAX_HISTORY]; /* each once */
 	int			nevents;
-	MbTie		ties[MB_TEST_MAX_HISTORY];
+	MbTie		ties[2][2 * MB_TEST_MAX_HISTORY];	/* in turns */
 } MbTestHistory;
 
 static inline void
@@ -59,48 +59,9 @@ mb_test_is_peer(const MbSubscription *subscription, const MbEvent *event, const 
 		if (mb_text_eq(subscription->ties[i].event_id, other->id))
 			return true;
 	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
-		if (marks[i]->created == event->created && mb_text_eq(marks[i]->event_id, other->id))
+		if (mb_text_eq(marks[i]->event_id, other->id))
 			return true;
 	return other == event;
-}
-
-/*
- * The ties after an event: those that there were, known or not, and the peers;
- * as far as a register refers to their second and they are not alone in it.
- */
-static inline void
-mb_test_keep_ties(MbTestHistory *history, const MbEvent *const *peers, int npeers)
-{
-	MbSubscription *subscription = &history->subscription;
-	MbTie		all[2 * MB_TEST_MAX_HISTORY];
-	int			nall = 0;
-	int			kept = 0;
-
-	for (int i = 0; i < subscription->nties; i++)
-		all[nall++] = subscription->ties[i];
-	for (int i = 0; i < npeers; i++)
-	{
-		bool		known = false;
-
-		for (int j = 0; j < subscription->nties; j++)
-			known |= mb_text_eq(subscription->ties[j].event_id, peers[i]->id);
-		if (!known)
-			all[nall++] = (MbTie)
-		{
-			peers[i]->id, peers[i]->created
-		};
-	}
-	for (int i = 0; i < nall; i++)
-	{
-		bool		alone = true;
-
-		for (int j = 0; j < nall; j++)
-			alone &= j == i || all[j].created != all[i].created;
-		if (!alone && mb_subscription_refers_to(subscription, all[i].created))
-			history->ties[kept++] = all[i];
-	}
-	subscription->ties = history->ties;
-	subscription->nties = kept;
 }
 
 /* Apply an event with the peers that it needs, and no other. */
@@ -108,6 +69,8 @@ static inline MbDecision
 mb_test_apply(MbTestHistory *history, const MbEvent *event)
 {
 	const MbEvent *peers[MB_TEST_MAX_HISTORY];
+	MbSubscription before = history->subscription;
+	MbTie	   *ties = history->ties[before.ties == history->ties[0]];
 	int			npeers = 0;
 	MbDecision	decision;
 
@@ -118,8 +81,11 @@ mb_test_apply(MbTestHistory *history, const MbEvent *event)
 			if (mb_test_is_peer(&history->subscription, event, history->events[i]))
 				peers[npeers++] = history->events[i];
 	decision = mb_subscription_apply(&history->subscription, event, peers, npeers, mb_test_plans());
-	if (npeers > 0)
-		mb_test_keep_ties(history, peers, npeers);
+	if (event->kind != MB_EVENT_PAYMENT_FAILED)
+	{
+		history->subscription.nties = mb_remember_ties(&before, &history->subscription, event, peers, npeers, ties);
+		history->subscription.ties = ties;
+	}
 	return decision;
 }
 
