@@ -113,6 +113,8 @@ CREATE TABLE momento_billing.drain_state (
 	reread_noted timestamptz,
 	reread_older bool,
 	reread_locked bigint[] NOT NULL DEFAULT '{}',
+	again_prices text[],
+	again_after xid8,
 	incarnation uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
 );
 COMMENT ON TABLE momento_billing.drain_state IS 'where draining begins after a restart: every inbox id up to low_water has been seen; its row lock makes one drainer at a time';
@@ -122,6 +124,8 @@ COMMENT ON COLUMN momento_billing.drain_state.reread_position IS 'up to this inb
 COMMENT ON COLUMN momento_billing.drain_state.reread_noted IS 'what was settled since then was read with the new prices';
 COMMENT ON COLUMN momento_billing.drain_state.reread_older IS 'only those that were settled before the price was written';
 COMMENT ON COLUMN momento_billing.drain_state.reread_locked IS 'inbox ids that a client was at: they follow when it has ended';
+COMMENT ON COLUMN momento_billing.drain_state.again_prices IS 'prices whose events are read again once more, when the transactions that were open at reread_noted have ended';
+COMMENT ON COLUMN momento_billing.drain_state.again_after IS 'when no transaction with a lower id is left';
 COMMENT ON COLUMN momento_billing.drain_state.incarnation IS 'tells a worker that the inbox is not the one it knew: truncated, or made anew';
 
 ------------------------------------------------------------------------------
@@ -197,7 +201,7 @@ COMMENT ON COLUMN momento_billing.stripe_subscription.price_id IS 'the price in 
 COMMENT ON COLUMN momento_billing.stripe_subscription.state_rank IS 'class of the state (unknown 0, incomplete 1, provisional 2, normal 3, terminal 4) times 4, plus the event type (invoice or checkout 0, created 0, updated 1, deleted 2)';
 COMMENT ON COLUMN momento_billing.stripe_subscription.tier IS 'the tier of the newest event whose price was known';
 COMMENT ON COLUMN momento_billing.stripe_subscription.live_period_end IS 'end of the period in the newest event in which the subscription was active or trialing';
-COMMENT ON COLUMN momento_billing.stripe_subscription.fell_period_start IS 'start of the period in the newest event by which the subscription ceased to be active or trialing';
+COMMENT ON COLUMN momento_billing.stripe_subscription.fell_period_start IS 'start of the period in the newest event by which the subscription ceased to be active or trialing, unless it was seen so later';
 COMMENT ON COLUMN momento_billing.stripe_subscription.failed_period_start IS 'start of the period whose payment failed (invoice.payment_failed)';
 COMMENT ON COLUMN momento_billing.stripe_subscription.paid_through IS 'derived: the end of the last period that was paid for';
 COMMENT ON COLUMN momento_billing.stripe_subscription.tie_events IS 'events of one second that only their previous_attributes, or else their ids, put in order; kept while a register holds one of them';

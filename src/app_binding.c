@@ -298,7 +298,7 @@ static void
 free_plans(void *arg)
 {
 	MbBinding  *b = arg;
-	SPIPlanPtr	plans[] = {b->plan_read, b->plan_read_all, b->plan_find, b->plan_lock, b->plan_lock_free,
+	SPIPlanPtr	plans[] = {b->plan_read, b->plan_read_all, b->plan_find, b->plan_holders, b->plan_lock, b->plan_lock_free,
 	b->plan_update, b->plan_insert};
 
 	for (int i = 0; i < (int) lengthof(plans); i++)

@@ -78,6 +78,7 @@ typedef struct MbBinding
 	SPIPlanPtr	plan_read;
 	SPIPlanPtr	plan_read_all;
 	SPIPlanPtr	plan_find;
+	SPIPlanPtr	plan_holders;
 	SPIPlanPtr	plan_lock;
 	SPIPlanPtr	plan_lock_free;
 	SPIPlanPtr	plan_update;

@@ -177,6 +177,26 @@ mb_app_table_find(const MbText *users, int nusers, const MbText *customers, int 
 }
 
 MbAppRow *
+mb_app_table_holders(const MbText *subscriptions, int nsubscriptions, int *count)
+{
+	MbBinding  *b = mb_binding_get();
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(subscriptions, nsubscriptions)};
+	Identity	identity;
+
+	if (b->plan_holders == NULL)
+		b->plan_holders =
+			mb_spi_prepare(psprintf("SELECT %1$s FROM pg_catalog.unnest($1) AS n (id_given)"
+									" JOIN %2$s AS t ON t.%3$s OPERATOR(pg_catalog.=) n.id_given",
+									select_list(b, "t."), b->name, b->quoted[MB_COL_SUBSCRIPTION_ID]),
+						   1, types);
+	become_owner(b, &identity);
+	mb_spi_execute(b->plan_holders, args, false, SPI_OK_SELECT);
+	become_self(&identity);
+	return fetched_rows(b, count);
+}
+
+MbAppRow *
 mb_app_table_lock(const MbText *users, int nusers, int *count)
 {
 	MbBinding  *b = mb_binding_get();

@@ -69,6 +69,9 @@ extern MbAppRow *mb_app_table_fetch(Portal cursor, int limit, int *count);
 extern MbAppRow *mb_app_table_find(const MbText *users, int nusers,
 								   const MbText *customers, int ncustomers, int *count);
 
+/* The rows that show these Stripe subscriptions, as now.  Needs an SPI connection. */
+extern MbAppRow *mb_app_table_holders(const MbText *subscriptions, int nsubscriptions, int *count);
+
 /*
  * Lock the rows of these users, in the table's order of users, and read
  * them.  "users" are canonical.  Needs an SPI connection.

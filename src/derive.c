@@ -18,6 +18,7 @@
 #include "store.h"
 
 static MbSubscription *counted_subscriptions(MbDerived *derived, int *count);
+static void derive_holders(const MbDerived *derived, const MbAppRow *current);
 static void release_subscriptions(MbDerived *derived, const MbAppRow *current);
 static bool derive_user(MbDerived *derived, int user, const MbSubscription *const *subscriptions, int n,
 						MbTime now, MbOtherAccess *access, int *naccess);
@@ -95,6 +96,7 @@ mb_derive(MbDerived *derived)
 			writes[nwrites++] = derived->rows[user];
 			derived->rows[user].exists = true;
 		}
+		derive_holders(derived, current);
 		release_subscriptions(derived, current);
 		if (!mb_app_table_write(writes, nwrites))
 			continue;
@@ -167,6 +169,35 @@ counted_subscriptions(MbDerived *derived, int *count)
 }
 
 /*
+ * Others whose rows still show a subscription that enters one of these: rows
+ * that the app wrote, or that the table refused to change at the time.
+ */
+static void
+derive_holders(const MbDerived *derived, const MbAppRow *current)
+{
+	MbDerived	others = {.catalog = derived->catalog};
+	MbText	   *taken = palloc(derived->nusers * sizeof(MbText));
+	MbAppRow   *holders;
+	int			ntaken = 0;
+	int			nholders;
+
+	for (int user = 0; user < derived->nusers; user++)
+		if (derived->rows[user].row.subscription_id.data != NULL &&
+			!mb_text_eq(derived->rows[user].row.subscription_id, current[user].row.subscription_id))
+			taken[ntaken++] = derived->rows[user].row.subscription_id;
+	if (ntaken == 0)
+		return;
+	holders = mb_app_table_holders(taken, ntaken, &nholders);
+	others.users = palloc(Max(nholders, 1) * sizeof(MbText));
+	for (int i = 0; i < nholders; i++)
+		if (holders[i].user_id.data != NULL && mb_text_find(derived->users, derived->nusers, holders[i].user_id) < 0)
+			others.users[others.nusers++] = holders[i].user_id;
+	others.nusers = mb_text_sort_unique(others.users, others.nusers);
+	if (others.nusers > 0)
+		mb_derive(&others);
+}
+
+/*
  * A subscription that goes from one user's row to another's must leave the
  * first before it enters the second, since its column is unique.
  */
@@ -231,7 +262,8 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 	/*
 	 * When the chosen one's time ends, another may have to be shown: it is
 	 * listed too, so that the worker finds the user then
-	 * (mb_store_users_due).
+	 * (mb_store_users_due).  What it gives, the row says: here it gives no
+	 * more than everybody has.
 	 */
 	for (int i = 0; i < n; i++)
 		nstates += subscriptions[i]->status.data != NULL;
@@ -253,7 +285,7 @@ derive_user(MbDerived *derived, int user, const MbSubscription *const *subscript
 			.user_id = derived->users[user],
 			.source = MB_TEXT_LITERAL("subscription"),
 			.ref = subscriptions[i]->subscription_id,
-			.tier = other.tier,
+			.tier = i == chosen ? plans->tiers[plans->default_tier].name : other.tier,
 			.valid_from = MB_NO_TIME,
 			.valid_until = until == INT64_MAX ? MB_NO_TIME : until,
 		};

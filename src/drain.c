@@ -361,7 +361,7 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		elements[i] = Int64GetDatum(ids[i]);
 	args[0] = mb_spi_array(elements, nids, INT8OID);
 	mb_spi_run(&plan,
-			   "SELECT id, event_id, received_at, attempts, payload, status, waiting_for, processed_at FROM momento_billing.webhook_inbox"
+			   "SELECT id, event_id, received_at, attempts, payload, status, waiting_for, processed_at, reason FROM momento_billing.webhook_inbox"
 			   " WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY id",
 			   1, types, args, SPI_OK_SELECT);
 	table = SPI_tuptable;
@@ -389,6 +389,7 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		row->waiting_for = mb_spi_get_text(tuple, table->tupdesc, 7);
 		(void) SPI_getbinval(tuple, table->tupdesc, 8, &isnull);
 		row->reread = !isnull;
+		row->was_conflict = row->reread && mb_text_is(mb_spi_get_text(tuple, table->tupdesc, 9), "link_conflict");
 		row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
 		row->attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 4, &isnull));
 		mb_apply_read(DatumGetJsonbP(payload), catalog, &(*events)[n]);

@@ -136,6 +136,9 @@ add_subscriptions(Candidates *candidates, const MbCatalog *catalog, MbText user_
 		for (int o = 0; o < nothers && !in_row; o++)
 			if (mb_text_is(others[o].source, "subscription") && mb_text_eq(others[o].ref, candidate->ref))
 			{
+				/* a mark to be woken by is no entitlement */
+				if (mb_text_eq(others[o].tier, plans->tiers[plans->default_tier].name))
+					break;
 				candidate->tier = others[o].tier;
 				candidate->until = others[o].valid_until == MB_NO_TIME ? INT64_MAX : others[o].valid_until;
 				candidate->counts = candidate->until > now;
@@ -198,7 +201,7 @@ row_reason(const MbUserRow *row, MbText status, MbTime until, MbTime now)
 				return "paused";
 			if (mb_text_is(status, "incomplete") || mb_text_is(status, "incomplete_expired"))
 				return "never_paid";
-			return mb_text_is(status, "INACTIVE") ? "inactive" : "unknown_status";
+			return mb_text_is(status, "INACTIVE") || mb_status_class(status) != MB_CLASS_UNKNOWN ? "inactive" : "unknown_status";
 		case MB_STATUS_OTHER:
 			break;
 	}

@@ -292,7 +292,7 @@ read_row(MbInboxRow *row)
 	TupleDesc	desc = SPI_tuptable->tupdesc;
 	bool		isnull;
 
-	row->reread = false;
+	row->reread = row->was_conflict = false;
 	row->id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
 	row->event_id = mb_spi_get_text(tuple, desc, 2);
 	row->event_type = mb_spi_get_text(tuple, desc, 3);

@@ -22,6 +22,7 @@ typedef struct MbInboxRow
 	TimestampTz received_at;
 	int			attempts;		/* failed ones */
 	bool		reread;			/* by a drain only: was settled before */
+	bool		was_conflict;	/* and was dead with a conflict of links */
 	bool		inserted;		/* or was it there before? */
 	Jsonb	   *payload;		/* as stored; NULL: none.  By mb_inbox_find() */
 } MbInboxRow;

@@ -29,6 +29,7 @@
 #define PROGRESS_SECONDS 5
 
 static int64 adopt(const MbAppRow *rows, int nrows);
+static bool has_event(const MbApplyEvent *events, int nevents, MbText user_id);
 
 PG_FUNCTION_INFO_V1(link_customer);
 PG_FUNCTION_INFO_V1(adopt_subscriptions);
@@ -119,31 +120,47 @@ adopt_subscriptions(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(adopted);
 }
 
-/* A row is taken over by its customer's link, its subscription's state, or a grant. */
+/*
+ * A row is taken over by its customer's link, its subscription's state, or a
+ * grant.  The app may have changed a row since it was read; a grant lasts, so
+ * it is made of what the locked row says.
+ */
 static int64
 adopt(const MbAppRow *rows, int nrows)
 {
 	const MbPlans *plans = &mb_catalog_get()->plans;
+	MbTime		now = GetCurrentTimestamp();
+	MbText	   *users = palloc(Max(nrows, 1) * sizeof(MbText));
+	int			nusers = 0;
 	int			nevents;
 	MbApplyEvent *events;
-	MbTime		now = GetCurrentTimestamp();
+	MbAppRow   *locked;
+	int			nlocked;
 	int64		adopted;
-	int			e = 0;
 
 	mb_store_begin();
 	events = mb_links_adopt_rows(rows, nrows, plans, &nevents);
-	adopted = nevents;
-	for (int i = 0; i < nrows; i++)
-	{
-		/* the events are in the rows' order */
-		bool		has_event = e < nevents && mb_text_eq(events[e].event.user_id, rows[i].user_id);
-
-		e += has_event;
-		if (rows[i].row.subscription_id.data == NULL && rows[i].user_id.data != NULL &&
-			mb_grant_keep_row(&rows[i], plans, now) && !has_event)
-			adopted++;
-	}
 	if (nevents > 0)
-		mb_apply_events(events, nevents, false, false);
+		mb_apply_events(events, nevents, true, false);
+	adopted = nevents;
+
+	for (int i = 0; i < nrows; i++)
+		if (rows[i].row.subscription_id.data == NULL && rows[i].user_id.data != NULL)
+			users[nusers++] = rows[i].user_id;
+	nusers = mb_text_sort_unique(users, nusers);
+	locked = mb_app_table_lock(users, nusers, &nlocked);
+	for (int i = 0; i < nlocked; i++)
+		if (locked[i].row.subscription_id.data == NULL && mb_grant_keep_row(&locked[i], plans, now) &&
+			!has_event(events, nevents, locked[i].user_id))
+			adopted++;
 	return adopted;
+}
+
+static bool
+has_event(const MbApplyEvent *events, int nevents, MbText user_id)
+{
+	for (int i = 0; i < nevents; i++)
+		if (mb_text_eq(events[i].event.user_id, user_id))
+			return true;
+	return false;
 }

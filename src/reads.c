@@ -56,7 +56,7 @@ mb_entitlement_at(const MbCatalog *catalog, MbText user_id, const MbUserRow *row
 	{
 		MbTime		until = mb_entitlement_until(row, &catalog->plans);
 
-		if (until > at)
+		if (until > at || until == INT64_MAX)
 			consider(&result, row_tier(catalog, row), until, at, "subscription");
 	}
 	if (catalog->has_other_access)
@@ -259,6 +259,14 @@ put_entitlement(ReturnSetInfo *rsinfo, const MbCatalog *catalog, MbText user_id,
 		values[6] = CStringGetTextDatum(entitlement.source);
 		nulls[3] = nulls[6] = false;
 		nulls[4] = entitlement.until == INT64_MAX;
+
+		/* Stripe's event will end it, and is planned for then (R16) */
+		if (nulls[4] && row != NULL && row->cancel_at_period_end && row->period_end != MB_NO_TIME &&
+			strcmp(entitlement.source, "subscription") == 0)
+		{
+			values[4] = TimestampTzGetDatum(row->period_end);
+			nulls[4] = false;
+		}
 	}
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
@@ -291,7 +299,7 @@ row_tier(const MbCatalog *catalog, const MbUserRow *row)
 static void
 consider(MbEntitlement *entitlement, int tier, MbTime until, MbTime at, const char *source)
 {
-	if (until <= at || tier < entitlement->tier || (tier == entitlement->tier && until <= entitlement->until))
+	if ((until <= at && until != INT64_MAX) || tier < entitlement->tier || (tier == entitlement->tier && until <= entitlement->until))
 		return;
 	entitlement->tier = tier;
 	entitlement->until = until;

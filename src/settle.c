@@ -130,9 +130,13 @@ settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts)
 		case MB_OUTCOME_IGNORED:
 			if (!event->conflict)
 				settlement.status = MB_TEXT_LITERAL("ignored");
-			/* one that was settled is nobody's affair any more */
-			else if (!row->reread)
+			else if (!row->reread || row->was_conflict)
 				settlement.status = MB_TEXT_LITERAL("dead");
+			else
+			{
+				/* what was no conflict when it came is none now */
+				settlement.reason = MB_NO_TEXT;
+			}
 			break;
 		case MB_OUTCOME_WAITING:
 			settlement.status = MB_TEXT_LITERAL("waiting");

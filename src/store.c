@@ -56,6 +56,7 @@ static Oid	plans_relid = InvalidOid;	/* of stripe_subscription, in the
 										 * plans */
 
 static MbCustomer *read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int expected, int *count);
+static MbCustomer *fetched_customers(int *count);
 static MbText *found_ids(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
 static MbText *fetched_ids(int *count);
 static MbLocked *lock_free(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
@@ -113,14 +114,25 @@ mb_store_lock_customers(const MbText *ids, int nids, int *count)
 						  ids, nids, SPI_OK_UPDATE_RETURNING, count);
 }
 
+/* Under the latest snapshot, as the users' subscriptions below. */
 MbCustomer *
 mb_store_customers_of_users(const MbText *users, int nusers, int *count)
 {
-	return read_customers(PLAN_CUSTOMERS_OF_USERS,
-						  "SELECT customer_id, user_id, link_source, link_created, deleted"
-						  " FROM momento_billing.stripe_customer"
-						  " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
-						  users, nusers, SPI_OK_SELECT, count);
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[] = {mb_spi_text_array(users, nusers)};
+	MbCustomer *result;
+
+	if (plans[PLAN_CUSTOMERS_OF_USERS] == NULL)
+		plans[PLAN_CUSTOMERS_OF_USERS] =
+			mb_spi_prepare("SELECT customer_id, user_id, link_source, link_created, deleted"
+						   " FROM momento_billing.stripe_customer"
+						   " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)", 1, types);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	mb_spi_execute(plans[PLAN_CUSTOMERS_OF_USERS], args, true, SPI_OK_SELECT);
+	result = fetched_customers(count);
+	PopActiveSnapshot();
+	return result;
 }
 
 void
@@ -445,11 +457,17 @@ read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int ex
 {
 	Oid			types[] = {TEXTARRAYOID};
 	Datum		args[] = {mb_spi_text_array(ids, nids)};
-	MbCustomer *result;
 
 	mb_spi_run(&plans[plan], sql, 1, types, args, expected);
+	return fetched_customers(count);
+}
+
+static MbCustomer *
+fetched_customers(int *count)
+{
+	MbCustomer *result = palloc(Max(SPI_processed, 1) * sizeof(MbCustomer));
+
 	*count = (int) SPI_processed;
-	result = palloc(Max(*count, 1) * sizeof(MbCustomer));
 	for (int i = 0; i < *count; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];

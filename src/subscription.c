@@ -296,7 +296,7 @@ apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *c
 		bool		other = false;
 		bool		differs;
 
-		if (cmp > 0 && sets(event, reg))
+		if (cmp > 0 && sets(event, reg) && !(reg == REG_FELL && key_cmp(&key, &subscription->live) < 0))
 			set = event;
 		else if (cmp == 0 || npeers > 1)
 			set = winner(subscription, reg, peers, npeers, cmp == 0 ? by_id : &other);
@@ -307,7 +307,15 @@ apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *c
 		*changed |= (differs && reg != REG_FELL) || !mb_text_eq(set->id, stored->event_id);
 		*stored = event_mark(set, reg);
 	}
-	if (subscription->live.created != MB_NO_TIME && key_cmp(&subscription->live, &subscription->fell) == 0)
+
+	/* a fall matters until it is seen live later */
+	if (subscription->fell.created != MB_NO_TIME && key_cmp(&subscription->live, &subscription->fell) > 0)
+	{
+		subscription->fell = (MbMark) {.created = MB_NO_TIME};
+		subscription->fell_period_start = MB_NO_TIME;
+		*changed = true;
+	}
+	else if (subscription->live.created != MB_NO_TIME && key_cmp(&subscription->live, &subscription->fell) == 0)
 	{
 		bool		other = false;
 		const MbEvent *last = winner(subscription, LIVE_OR_FELL, peers, npeers, &other);

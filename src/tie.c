@@ -151,6 +151,8 @@ find_event(MbBatch *batch, const MbBatchSubscription *subscription, MbText id)
 	for (int i = subscription->last_event; i >= 0; i = batch->events[i].previous_event)
 		if (mb_text_eq(batch->events[i].event.id, id))
 			return &batch->events[i].event;
+	if (batch->nknown == 0)
+		return NULL;
 	return bsearch(&key, batch->known, batch->nknown, sizeof(MbEvent), event_id_cmp);
 }
 

@@ -5,16 +5,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "app_table.h"
@@ -41,16 +39,9 @@
 /* Users derived at one time; there are hardly ever any. */
 #define MAX_USERS 100
 
-/* see remember_appliers() */
-static VirtualTransactionId *appliers = NULL;
-static int	nappliers = 0;
-static char *applied_prices = NULL; /* as an array's text */
-
-static bool note_prices(const MbCatalog *catalog, bool again);
+static bool note_prices(const MbCatalog *catalog);
 static bool reread_part(void);
-static bool reread_locked(void);
-static void remember_appliers(Oid relid, MbText prices);
-static bool appliers_have_ended(void);
+static bool reread_rest(void);
 static void derive(void *arg);
 static Datum price_map(const MbPlans *plans);
 
@@ -64,12 +55,12 @@ static Datum price_map(const MbPlans *plans);
  * takes nothing away (R29).
  *
  * The prices last seen are in drain_state, so that a change made while nobody
- * drains is not missed.  The worker remembers that there is nothing to do; but
- * only once it has found it so, in another transaction than it was done in.
- * The first time, what was settled since a price was written need not be read
- * again: that is told by the rows' transactions.  And the worker does all of
- * it once more for what was being applied, with the old
- * prices, in transactions that were open when it noted the new ones.
+ * drains is not missed.  The first time, what was settled since a price was
+ * written need not be read again: that is told by the rows' transactions.  And
+ * all of it is done once more for what was being applied, with the old prices,
+ * in transactions that were open when the new ones were noted.  The worker
+ * remembers that there is nothing to do; but only once it has found it so, in
+ * another transaction than it was done in.
  */
 bool
 mb_upkeep_prices(void)
@@ -77,14 +68,16 @@ mb_upkeep_prices(void)
 	static uint64 done_generation = 0;
 	static Oid	done_for = InvalidOid;
 	const MbCatalog *catalog = mb_catalog_get();
-	bool		again = appliers_have_ended();
 
-	if (mb_stats_is_worker() && !again &&
-		done_for == catalog->subscription_relid && done_generation == catalog->generation)
+	if (mb_stats_is_worker() && done_for == catalog->subscription_relid && done_generation == catalog->generation)
 		return false;
-	if (note_prices(catalog, again) || reread_part())
+
+	/* what it would note is newer than what it could see of the inbox */
+	if (IsolationUsesXactSnapshot())
+		return false;
+	if (note_prices(catalog) || reread_part())
 		return true;
-	if (!reread_locked())
+	if (!reread_rest())
 	{
 		done_for = catalog->subscription_relid;
 		done_generation = catalog->generation;
@@ -92,38 +85,29 @@ mb_upkeep_prices(void)
 	return false;
 }
 
-/* Have the prices changed, or is it to be done again for the last change? */
+/* Have the prices changed? */
 static bool
-note_prices(const MbCatalog *catalog, bool again)
+note_prices(const MbCatalog *catalog)
 {
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr plan_again = NULL;
 	Oid			types[] = {JSONBOID};
 	Datum		args[] = {price_map(&catalog->plans)};
-	Oid			again_types[] = {TEXTOID};
-	Datum		again_args[1];
 
-	if (again)
-	{
-		again_args[0] = CStringGetTextDatum(applied_prices);
-		mb_spi_run(&plan_again,
-				   "UPDATE momento_billing.drain_state SET reread_position = 0, reread_older = false,"
-				   " reread_noted = pg_catalog.clock_timestamp(),"
-				   " reread_prices = reread_prices OPERATOR(pg_catalog.||) $1::pg_catalog.text[]",
-				   1, again_types, again_args, SPI_OK_UPDATE);
-		return true;
-	}
 	mb_spi_run(&plan,
 			   "UPDATE momento_billing.drain_state AS d SET prices = $1, reread_position = 0,"
 			   " reread_noted = pg_catalog.clock_timestamp(), reread_older = d.prices IS NULL, reread_prices = ARRAY("
 			   "SELECT pg_catalog.unnest(d.reread_prices) UNION SELECT n.key FROM pg_catalog.jsonb_each_text($1) AS n"
 			   " LEFT JOIN pg_catalog.jsonb_each_text(d.prices) AS o ON o.key OPERATOR(pg_catalog.=) n.key"
 			   " WHERE o.value IS NULL OR o.value OPERATOR(pg_catalog.<>) n.value)"
-			   " WHERE d.prices IS NULL OR d.prices OPERATOR(pg_catalog.<>) $1 RETURNING d.reread_prices::pg_catalog.text",
-			   1, types, args, SPI_OK_UPDATE_RETURNING);
+			   " WHERE d.prices IS NULL OR d.prices OPERATOR(pg_catalog.<>) $1",
+			   1, types, args, SPI_OK_UPDATE);
 	if (SPI_processed == 0)
 		return false;
-	remember_appliers(catalog->subscription_relid, mb_spi_get_text(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	mb_spi_run(&plan_again,
+			   "UPDATE momento_billing.drain_state SET again_prices = again_prices OPERATOR(pg_catalog.||) reread_prices,"
+			   " again_after = pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())",
+			   0, NULL, NULL, SPI_OK_UPDATE);
 	return true;
 }
 
@@ -146,14 +130,14 @@ reread_part(void)
 			   "WITH state AS MATERIALIZED (SELECT d.reread_prices AS prices, d.reread_position AS position, d.reread_older AS older,"
 			   " d.reread_noted AS noted"
 			   " FROM momento_billing.drain_state AS d WHERE pg_catalog.cardinality(d.reread_prices) OPERATOR(pg_catalog.>) 0),"
-			   " part AS MATERIALIZED (SELECT i.id, i.event_type, i.status, i.reason, i.payload, i.xmin, s.prices, s.older,"
+			   " part AS MATERIALIZED (SELECT i.id, i.event_type, i.status, i.payload, i.xmin, s.prices, s.older,"
 			   " i.processed_at OPERATOR(pg_catalog.>=) s.noted AS is_new"
-			   " FROM state AS s, LATERAL (SELECT r.id, r.event_type, r.status, r.reason, r.payload, r.xmin, r.processed_at"
+			   " FROM state AS s, LATERAL (SELECT r.id, r.event_type, r.status, r.payload, r.xmin, r.processed_at"
 			   " FROM momento_billing.webhook_inbox AS r WHERE r.id OPERATOR(pg_catalog.>) s.position"
 			   " ORDER BY r.id LIMIT $1) AS i),"
 			   " found AS MATERIALIZED (SELECT p.id FROM part AS p"
 			   " WHERE p.status OPERATOR(pg_catalog.=) ANY ('{processed,waiting,dead}') AND p.payload IS NOT NULL"
-			   " AND p.is_new IS NOT TRUE AND NOT (p.status OPERATOR(pg_catalog.=) 'dead' AND p.reason OPERATOR(pg_catalog.=) 'link_conflict')"
+			   " AND p.is_new IS NOT TRUE"
 			   " AND (p.event_type OPERATOR(pg_catalog.~~) 'customer.subscription.%'"
 			   " OR p.event_type OPERATOR(pg_catalog.=) ANY ('{invoice.payment_failed,checkout.session.completed,checkout.session.async_payment_succeeded}'))"
 			   " AND EXISTS (SELECT FROM (SELECT p.payload::pg_catalog.text AS text) AS t, pg_catalog.unnest(p.prices) AS n (price_id)"
@@ -180,13 +164,24 @@ reread_part(void)
 	return true;
 }
 
-/* The same for those that a client was at.  True if there still are any. */
+/*
+ * The same for those that a client was at; and all of it once more, when those
+ * who may have applied events with the old prices have ended.  True if there
+ * still is something to wait for.
+ */
 static bool
-reread_locked(void)
+reread_rest(void)
 {
 	static SPIPlanPtr plan = NULL;
-	bool		isnull;
+	static SPIPlanPtr plan_again = NULL;
 
+	mb_spi_run(&plan_again,
+			   "UPDATE momento_billing.drain_state SET reread_prices = again_prices, reread_position = 0,"
+			   " again_prices = NULL, again_after = NULL"
+			   " WHERE again_after OPERATOR(pg_catalog.<=) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())",
+			   0, NULL, NULL, SPI_OK_UPDATE);
+	if (SPI_processed > 0)
+		mb_stats_wake_at_end();
 	mb_spi_run(&plan,
 			   "WITH found AS MATERIALIZED (SELECT i.id FROM momento_billing.drain_state AS d, pg_catalog.unnest(d.reread_locked) AS l (id)"
 			   " JOIN momento_billing.webhook_inbox AS i ON i.id OPERATOR(pg_catalog.=) l.id"
@@ -197,48 +192,9 @@ reread_locked(void)
 			   " UPDATE momento_billing.drain_state AS d"
 			   " SET reread_locked = ARRAY(SELECT f.id FROM found AS f EXCEPT SELECT f.id FROM free AS f)"
 			   " WHERE pg_catalog.cardinality(d.reread_locked) OPERATOR(pg_catalog.>) 0"
-			   " RETURNING pg_catalog.cardinality(d.reread_locked) OPERATOR(pg_catalog.>) 0",
-			   0, NULL, NULL, SPI_OK_UPDATE_RETURNING);
-	return SPI_processed > 0 && DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-}
-
-/* In the worker: who may have applied events with the prices of before? */
-static void
-remember_appliers(Oid relid, MbText prices)
-{
-	LOCKTAG		tag;
-	VirtualTransactionId *holders;
-	int			n;
-
-	if (!mb_stats_is_worker())
-		return;
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	holders = GetLockConflicts(&tag, ShareLock, &n);
-	if (appliers != NULL)
-	{
-		pfree(appliers);
-		pfree(applied_prices);
-	}
-	applied_prices = MemoryContextStrdup(TopMemoryContext, psprintf("%.*s", prices.len, prices.data));
-	appliers = MemoryContextAlloc(TopMemoryContext, Max(n, 1) * sizeof(VirtualTransactionId));
-	memcpy(appliers, holders, n * sizeof(VirtualTransactionId));
-	pfree(holders);
-	nappliers = n;
-}
-
-/* True once, when the last of them has ended. */
-static bool
-appliers_have_ended(void)
-{
-	int			left = 0;
-
-	if (nappliers == 0)
-		return false;
-	for (int i = 0; i < nappliers; i++)
-		if (!VirtualXactLock(appliers[i], false))
-			appliers[left++] = appliers[i];
-	nappliers = left;
-	return left == 0;
+			   " OR d.again_after IS NOT NULL OR d.reread_prices IS NOT NULL",
+			   0, NULL, NULL, SPI_OK_UPDATE);
+	return SPI_processed > 0;
 }
 
 int

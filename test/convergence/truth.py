@@ -8,6 +8,8 @@ suite does that on purpose, to see that the comparison would notice.
 from stripe_model import PRICES, REFERENCE
 
 RANK = {'BASIC': 0, 'PRO': 1, 'BUSINESS': 2, 'ENTERPRISE': 3}
+# Of Stripe's own; a row is not given up for a status that is none of these.
+STATUSES = ('incomplete', 'incomplete_expired', 'trialing', 'active', 'past_due', 'canceled', 'unpaid', 'paused')
 APP_STATUS = {'active': 'ACTIVE', 'trialing': 'TRIALING', 'past_due': 'PAST_DUE', 'canceled': 'CANCELED', 'unpaid': 'CANCELED'}
 NO_END = 1 << 62
 FAR = 4102444800  # 2100-01-01
@@ -32,7 +34,8 @@ BREAKABLE = {
 class Row:
     """The billing columns of the app's table."""
 
-    __slots__ = ('user', 'tier', 'status', 'customer', 'subscription', 'price', 'start', 'end', 'cancel', 'newest')
+    __slots__ = ('user', 'tier', 'status', 'customer', 'subscription', 'price', 'start', 'end', 'cancel', 'newest',
+                 'known')
 
     def until(self):
         """Access holds before this second; None: not at all."""
@@ -42,6 +45,8 @@ class Row:
 
     def access_class(self, now):
         until = self.until()
+        if not self.known:
+            return -1
         if until is None or until <= now:
             return 0
         return {'CANCELED': 1, 'PAST_DUE': 2}.get(self.status, 3)
@@ -100,6 +105,7 @@ class Truth:
         row.start = known['start']
         row.end = known['end']
         row.status = APP_STATUS.get(status, 'INACTIVE')
+        row.known = status in STATUSES
         if self.broken == 'unpaid' and status == 'unpaid':
             row.status = 'PAST_DUE'
         row.tier = (subscription.seen_tier if subscription.seen else subscription.tier) or 'BASIC'
@@ -142,6 +148,7 @@ class Truth:
         row.user = user.id
         row.tier, row.status, row.customer, row.end = (getattr(user.app_row, key) for key in user.app_row.__slots__)
         row.subscription = row.price = row.start = None
+        row.known = True
         row.cancel = False
         return row
 
