@@ -102,7 +102,7 @@ COMMENT ON COLUMN momento_billing.webhook_inbox.reason IS 'why the event had the
 COMMENT ON COLUMN momento_billing.webhook_inbox.attempts IS 'failed attempts';
 COMMENT ON COLUMN momento_billing.webhook_inbox.next_attempt_at IS 'when a failed or waiting event is due again; NULL: as soon as possible if pending, else never';
 COMMENT ON COLUMN momento_billing.webhook_inbox.last_error IS 'SQLSTATE and message of the last failed attempt';
-COMMENT ON COLUMN momento_billing.webhook_inbox.waiting_for IS 'the Stripe customer whose user is not known yet';
+COMMENT ON COLUMN momento_billing.webhook_inbox.waiting_for IS 'the Stripe customer, or the subscription of which no customer is known, whose user is not known yet';
 
 CREATE TABLE momento_billing.drain_state (
 	one bool PRIMARY KEY DEFAULT true CHECK (one),

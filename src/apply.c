@@ -289,6 +289,7 @@ decide_states(MbBatch *batch)
 			(mb_text_eq(customer->user_id, subscription->subscription.user_id) && weak_link == subscription->subscription.weak_link))
 			continue;
 		subscription->left_user = subscription->subscription.user_id;
+		subscription->won_user = subscription->exists && subscription->left_user.data == NULL;
 		subscription->subscription.user_id = customer->user_id;
 		subscription->subscription.weak_link = weak_link;
 		subscription->changed = true;
@@ -434,7 +435,7 @@ static void
 end_waiting(MbBatch *batch)
 {
 	const MbDerived *derived = &batch->derived;
-	MbText	   *linked = palloc((batch->ncustomers + derived->nclaimed + 1) * sizeof(MbText));
+	MbText	   *linked = palloc((batch->ncustomers + derived->nclaimed + batch->nsubscriptions + 1) * sizeof(MbText));
 	int			n = 0;
 	bool		bound = false;
 
@@ -451,6 +452,11 @@ end_waiting(MbBatch *batch)
 	/* where links changed, a claim may have begun to count */
 	for (int i = 0; bound && i < derived->nclaimed; i++)
 		linked[n++] = derived->claimed_customers[i];
+
+	/* an event without a customer waits for its subscription's */
+	for (int i = 0; i < batch->nsubscriptions; i++)
+		if (batch->subscriptions[i].won_user)
+			linked[n++] = batch->subscriptions[i].subscription.subscription_id;
 	if (n > 0)
 		mb_store_end_waiting(linked, n);
 }
@@ -481,6 +487,8 @@ finish(MbBatch *batch)
 			event->outcome = MB_OUTCOME_WAITING;
 			event->reason = MB_TEXT_LITERAL("unknown_user");
 			event->waiting_for = subscription->subscription.customer_id;
+			if (event->waiting_for.data == NULL)
+				event->waiting_for = subscription->subscription.subscription_id;
 			event->user_id = MB_NO_TEXT;
 			continue;
 		}

@@ -22,7 +22,8 @@ typedef struct MbApplyEvent
 	bool		conflict;		/* of links: for a person to settle */
 	bool		busy;			/* set by mb_busy_find(): left out */
 	MbText		user_id;
-	MbText		waiting_for;	/* MB_OUTCOME_WAITING: the customer */
+	MbText		waiting_for;	/* MB_OUTCOME_WAITING: the customer, or else
+								 * the subscription */
 	MbText		error;			/* MB_OUTCOME_WAITING: the app's table refused */
 	const MbUserRow *row;		/* the user's row after the batch, if any */
 

@@ -27,6 +27,7 @@ typedef struct MbBatchSubscription
 	bool		has_user;		/* before it was locked */
 	bool		exists;
 	bool		changed;
+	bool		won_user;		/* it had none */
 	MbText		left_user;		/* who had it before its customer was bound */
 	int			customer;		/* -1: not known */
 	int			last_event;		/* of the batch, applied to it; -1: none */
@@ -46,8 +47,8 @@ typedef struct MbBatch
 	MbEvent    *known;			/* events read again for ties, sorted by id */
 	int			nknown;
 	MbDerived	derived;		/* of every user concerned */
-	MbText	   *errors;			/* per user: why the row was not written; NULL:
-								 * all were */
+	MbText	   *errors;			/* per user: why the row was not written;
+								 * NULL: all were */
 } MbBatch;
 
 /* The index of a subscription or customer of the batch, or -1. */

@@ -123,7 +123,10 @@ node_of(Graph *graph, const MbEvent *state)
 	while (i < graph->nnodes && !mb_chain_same_state(graph->nodes[i].state, state))
 		i++;
 	if (i == graph->nnodes)
-		graph->nodes[graph->nnodes++] = (Node) {.state = state};
+		graph->nodes[graph->nnodes++] = (Node)
+	{
+		.state = state
+	};
 	return i;
 }
 

@@ -8,8 +8,8 @@
 /* How good a subscription is for the user, the first criterion of choice. */
 typedef enum AccessClass
 {
-	ACCESS_UNKNOWN,				/* a status that we do not know: no row changes
-								 * for it */
+	ACCESS_UNKNOWN,				/* a status that we do not know: no row
+								 * changes for it */
 	ACCESS_NONE,
 	ACCESS_CANCELED,			/* in a period paid for */
 	ACCESS_PAST_DUE,			/* in its period */

@@ -311,7 +311,10 @@ apply_state(MbSubscription *subscription, const MbEvent *event, const MbEvent *c
 	/* a fall matters until it is seen live later */
 	if (subscription->fell.created != MB_NO_TIME && key_cmp(&subscription->live, &subscription->fell) > 0)
 	{
-		subscription->fell = (MbMark) {.created = MB_NO_TIME};
+		subscription->fell = (MbMark)
+		{
+			.created = MB_NO_TIME
+		};
 		subscription->fell_period_start = MB_NO_TIME;
 		*changed = true;
 	}

@@ -231,5 +231,14 @@ SELECT is(fixture.inbox('evt_o1'), 'waiting unknown_user', 'the event waits on')
 SELECT is(momento_billing.link_customer('cus_o', 'uo'), 1::bigint, 'for a person');
 SELECT is(pg_temp.link('cus_o'), 'uo manual deleted', 'deleted is not forgotten by that');
 SELECT is(fixture.app_row('uo'), 'PRO ACTIVE sub_o', 'the row is there');
+-- R7: an event may have no customer.
+SELECT is(fixture.sync('customer.subscription.deleted', 'evt_nc1', '2026-01-03 00:00+00', fixture.subscription('sub_nc', 'canceled', user_id => 'unc', extra => '{"customer": null}')),
+	'waiting unknown_user', 'R7: an event without a customer waits');
+SELECT is((SELECT waiting_for FROM momento_billing.webhook_inbox WHERE event_id = 'evt_nc1'), 'sub_nc', 'R7: for its subscription''s');
+SELECT is(fixture.sync('customer.subscription.updated', 'evt_nc2', '2026-01-02 00:00+00', fixture.subscription('sub_nc', 'active', customer => 'cus_nc', user_id => 'unc')),
+	'stale older_than_state', 'R7: an older one has a customer');
+SELECT is(fixture.inbox('evt_nc1'), 'processed', 'R7: then it is processed');
+SELECT is(fixture.app_row('unc'), 'PRO CANCELED sub_nc', 'R7: with its effect');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -236,5 +236,11 @@ SET LOCAL momento_billing.subscription_table = 'public.app_uuids';
 SELECT is(momento_billing.adopt_subscriptions(), 2::bigint, 'adopt_subscriptions: a user column of type uuid');
 SELECT is(momento_billing.effective_tier(upper('0b0e7a52-6f3c-4d6e-9d8e-3c5a3c1b2a10')), 'ENTERPRISE', 'a grant is found in any spelling');
 SELECT is((SELECT tier FROM momento_billing.explain_tier(upper('0b0e7a52-6f3c-4d6e-9d8e-3c5a3c1b2a11')) WHERE chosen), 'PRO', 'and so is a subscription');
+-- Reads pay nothing for grants while nobody has one.
+SELECT is((SELECT count(*) FROM momento_billing.grant_tier('0b0e7a52-6f3c-4d6e-9d8e-3c5a3c1b2a12', 'PRO', clock_timestamp() + interval '1 h')), 1::bigint, 'a grant');
+UPDATE momento_billing.other_access SET valid_until = clock_timestamp() - interval '1 s' WHERE user_id = '0b0e7a52-6f3c-4d6e-9d8e-3c5a3c1b2a12';
+SELECT momento_billing.drain_inbox();
+SELECT is((SELECT count(*) FROM momento_billing.other_access WHERE user_id = '0b0e7a52-6f3c-4d6e-9d8e-3c5a3c1b2a12'), 0::bigint, 'that is over is taken out');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -126,5 +126,13 @@ SELECT is(momento_billing.effective_tier('late'), 'TEAM', 'and give it');
 SELECT is(momento_billing.effective_tier('granted'), 'TEAM', 'and so do grants');
 SELECT is((SELECT string_agg(user_id || ' ' || tier, ', ') FROM momento_billing.stripe_subscription WHERE tier = 'BUSINESS' AND price_id IN (SELECT price_id FROM momento_billing.price)
 	AND subscription_id <> 'sub_blank'), NULL, 'no subscription has the old one');
+-- A checkout's promise of a price that is entered late.
+SELECT is(fixture.sync('checkout.session.completed', 'evt_promise', '2026-01-01 00:00+00',
+	fixture.checkout('cs_promise', 'sub_promise', 'cus_promise', extra => '{"metadata": {"userId": "u_promise", "priceId": "price_promised_late"}}')), 'applied', 'a promise of an unknown price only links');
+SELECT is(fixture.app_row('u_promise'), NULL, 'rule 3: without a row');
+INSERT INTO momento_billing.price VALUES ('price_promised_late', 'TEAM', 'month', false);
+SELECT momento_billing.drain_inbox();
+SELECT is(fixture.app_row('u_promise'), 'TEAM ACTIVE sub_promise', 'rule 6: the price is entered, and the promise counts');
+
 SELECT * FROM finish();
 ROLLBACK;

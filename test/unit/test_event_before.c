@@ -123,6 +123,22 @@ r21_before_of_a_plan_change(void **state)
 	before = read_before();
 	mb_test_expect_field("price_id", before.price_id, mb_text("price_1T2aProYear"));
 	mb_test_expect_number("period_end", before.period_end, AT(RENEWAL));
+
+	/* and one more, which was taken away */
+	mb_test_load("subscription_updated.basil");
+	mb_test_put("data.previous_attributes", "{\"items\": {\"data\": [{\"id\": \"si_1\", \"price\":"
+				" {\"id\": \"price_1T2aProMonth\"}}, {\"id\": \"si_2\", \"price\": {\"id\": \"price_1T2aBusinessYear\"},"
+				" \"current_period_start\": 1772355600, \"current_period_end\": 1775034000}]}}");
+	before = read_before();
+	mb_test_expect_field("price_id", before.price_id, mb_text("price_1T2aBusinessYear"));
+	mb_test_expect_number("period_end", before.period_end, AT(RENEWAL));
+
+	/* something else of the plan: it was the same plan */
+	mb_test_load("subscription_updated.2019");
+	mb_test_put("data.object.items", "{\"data\": []}");
+	mb_test_put("data.previous_attributes", "{\"plan\": {\"amount\": 990}}");
+	assert_non_null(mb_test_read().price_id.data);
+	mb_test_expect_field("price_id", read_before().price_id, mb_test_read().price_id);
 }
 
 static void
