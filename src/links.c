@@ -8,11 +8,17 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/timestamp.h"
 
 #include "app_table.h"
 #include "links.h"
 #include "store.h"
+
+/* see lock_users() */
+#define USER_LOCKS 256
 
 /* Did every subscription of the last batch have a user? */
 static bool all_had_users = false;
@@ -20,6 +26,7 @@ static bool all_had_users = false;
 static bool names_another(const MbApplyEvent *event, const MbCustomer *customer);
 static void find_users(MbBatch *batch);
 static bool offer_links(MbBatch *batch, MbApplyEvent *event);
+static void lock_users(const MbBatch *batch);
 static void lock_customers(MbBatch *batch);
 static bool has_state(const MbUserRow *row);
 static MbApplyEvent adopted_event(const MbAppRow *row, const MbPlans *plans);
@@ -160,6 +167,7 @@ mb_links_decide(MbBatch *batch)
 		return;
 
 	/* Now in earnest, from what the lock shows. */
+	lock_users(batch);
 	lock_customers(batch);
 	for (int i = 0; i < batch->nevents; i++)
 		if (batch->events[i].customer >= 0 && batch->customers[batch->events[i].customer].lock)
@@ -274,6 +282,42 @@ offer_links(MbBatch *batch, MbApplyEvent *event)
 		customer->bound = true;
 	customer->changed = event->linked = true;
 	return true;
+}
+
+/*
+ * Whether a claim counts depends on the user's other customers, and a user
+ * without a row in the app's table has nothing to be locked by.  So who makes
+ * a claim keeps away, to the transaction's end, those who link customers of
+ * the same user; these do not keep each other away.  Users share a few locks,
+ * so that a large batch does not fill the lock table.
+ */
+static void
+lock_users(const MbBatch *batch)
+{
+	LOCKMODE	modes[USER_LOCKS] = {NoLock};
+
+	for (int i = 0; i < batch->ncustomers; i++)
+	{
+		const MbBatchCustomer *customer = &batch->customers[i];
+		LOCKMODE	mode = customer->customer.source == MB_LINK_CLIENT_REFERENCE_ID ? ExclusiveLock : ShareLock;
+		uint32		lock;
+
+		if (!customer->lock || !customer->bound)
+			continue;
+		lock = hash_bytes((const unsigned char *) customer->customer.user_id.data, customer->customer.user_id.len) % USER_LOCKS;
+		modes[lock] = Max(modes[lock], mode);
+	}
+	for (int i = 0; i < USER_LOCKS; i++)
+	{
+		LOCKTAG		tag;
+
+		if (modes[i] == NoLock)
+			continue;
+
+		/* an advisory lock's kind is 1 or 2 where a client takes it */
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, batch->catalog->subscription_relid, i, 3);
+		(void) LockAcquire(&tag, modes[i], false, false);
+	}
 }
 
 static void

@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/json.h"
 
 #include "notify.h"
@@ -26,6 +27,7 @@
 /* A user id that would not fit into a notification is nobody's. */
 #define MAX_USER_ID 1000
 
+static bool queue_has_room(void);
 static void say(MbText user_id, MbText from, MbText to);
 static void append_member(StringInfo json, const char *name, MbText value);
 
@@ -39,7 +41,7 @@ mb_notify_tier(MbText user_id, MbText from, MbText to)
 
 	if (!mb_notify || !mb_enabled || user_id.len > MAX_USER_ID)
 		return;
-	if (mb_stats_is_worker())
+	if (mb_stats_is_worker() && queue_has_room())
 	{
 		if (sent_in != GetTopTransactionId())
 			mb_notify_send();
@@ -47,7 +49,7 @@ mb_notify_tier(MbText user_id, MbText from, MbText to)
 		say(user_id, from, to);
 		return;
 	}
-	if (!mb_stats_has_worker())
+	if (!mb_stats_is_worker() && !mb_stats_has_worker())
 		return;
 	args[0] = mb_spi_text_datum(user_id);
 	args[1] = mb_spi_text_datum(from);
@@ -67,6 +69,8 @@ mb_notify_send(void)
 {
 	static SPIPlanPtr plan = NULL;
 
+	if (!queue_has_room())
+		return;
 	mb_spi_run(&plan,
 			   "WITH d AS (DELETE FROM momento_billing.notification RETURNING id, user_id, from_tier, to_tier)"
 			   " SELECT n.user_id, n.from_tier, n.to_tier"
@@ -82,6 +86,17 @@ mb_notify_send(void)
 
 		say(mb_spi_get_text(tuple, desc, 1), mb_spi_get_text(tuple, desc, 2), mb_spi_get_text(tuple, desc, 3));
 	}
+}
+
+/*
+ * Somebody who listens and does not read may fill the server's queue.  A full
+ * one fails the transaction that notifies, and a row is worth more than word
+ * of it: what is to be said waits in our table.
+ */
+static bool
+queue_has_room(void)
+{
+	return DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) < 0.9;
 }
 
 static void

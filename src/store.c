@@ -46,7 +46,7 @@ typedef enum PlanId
 	PLAN_ADD_HISTORY,
 	PLAN_USERS_DUE,
 	PLAN_REMOVE_PAST_GRANTS,
-	PLAN_REMOVE_PAST_SUBSCRIPTIONS,
+	PLAN_PUT_OFF_USER,
 	PLAN_USERS_WITH_OTHER_ACCESS,
 	NUM_PLANS
 } PlanId;
@@ -359,16 +359,19 @@ mb_store_users_due(MbText after, int limit, int *count)
 }
 
 void
-mb_store_remove_past_subscriptions(MbText user_id)
+mb_store_put_off_user(MbText user_id, MbText tier, MbTime until)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		args[] = {mb_spi_text_datum(user_id)};
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	Datum		args[] = {mb_spi_text_datum(user_id), mb_spi_text_datum(tier), TimestampTzGetDatum(until)};
 
-	mb_spi_run(&plans[PLAN_REMOVE_PAST_SUBSCRIPTIONS],
-			   "DELETE FROM momento_billing.other_access WHERE user_id OPERATOR(pg_catalog.=) $1"
-			   " AND source OPERATOR(pg_catalog.=) 'subscription'"
-			   " AND valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()",
-			   1, types, args, SPI_OK_DELETE);
+	mb_spi_run(&plans[PLAN_PUT_OFF_USER],
+			   "WITH past AS (DELETE FROM momento_billing.other_access WHERE user_id OPERATOR(pg_catalog.=) $1"
+			   " AND source OPERATOR(pg_catalog.=) 'subscription' AND ref OPERATOR(pg_catalog.<>) 'retry'"
+			   " AND valid_until OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())"
+			   " INSERT INTO momento_billing.other_access (user_id, source, ref, tier, valid_until)"
+			   " VALUES ($1, 'subscription', 'retry', $2, $3)"
+			   " ON CONFLICT (user_id, source, ref) DO UPDATE SET valid_until = EXCLUDED.valid_until",
+			   3, types, args, SPI_OK_INSERT);
 }
 
 void

@@ -87,8 +87,11 @@ extern uint64 mb_store_end_waiting(const MbText *customers, int count);
  */
 extern MbText *mb_store_users_due(MbText after, int limit, int *count);
 
-/* Take out of other_access a user's subscriptions that are over. */
-extern void mb_store_remove_past_subscriptions(MbText user_id);
+/*
+ * Take out of other_access a user's subscriptions that are over, and have the
+ * user found again at a time; the tier is the default one, which gives nothing.
+ */
+extern void mb_store_put_off_user(MbText user_id, MbText tier, MbTime until);
 
 /* Take out of other_access the grants that are over and that nobody has locked. */
 extern void mb_store_remove_past_grants(void);

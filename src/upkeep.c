@@ -42,6 +42,7 @@
 static bool note_prices(const MbCatalog *catalog);
 static bool reread_part(void);
 static bool reread_rest(void);
+static void go_on_after(char *after, MbText user);
 static void derive(void *arg);
 static Datum price_map(const MbPlans *plans);
 
@@ -200,20 +201,20 @@ reread_rest(void)
 int
 mb_upkeep_rows(char *after, MbCounts *counts)
 {
+	const MbPlans *plans;
 	MbText	   *users;
 	int			ndue;
 	int			nusers;
 
 	if (!mb_catalog_get()->has_other_access)
 		return 0;
+	plans = &mb_catalog_get()->plans;
 	mb_store_begin();
 	mb_store_remove_past_grants();
 	users = mb_store_users_due(mb_text(after), MAX_USERS, &ndue);
 	if (ndue == 0)
 		return 0;
-	if (users[ndue - 1].len >= MB_UPKEEP_USER)
-		return 0;
-	snprintf(after, MB_UPKEEP_USER, "%.*s", users[ndue - 1].len, users[ndue - 1].data);
+	go_on_after(after, users[ndue - 1]);
 	mb_app_table_lock_table();
 	nusers = mb_busy_leave_free(users, ndue);
 	for (int i = 0; i < nusers; i++)
@@ -229,11 +230,22 @@ mb_upkeep_rows(char *after, MbCounts *counts)
 		counts->failed++;
 		strlcpy(counts->last_error, error->message, pg_mbcliplen(error->message, strlen(error->message), MB_STATS_TEXT - 1) + 1);
 
-		/* the table refuses the row: it waits for the user's next event */
+		/* the table refuses the row */
 		if (!mb_apply_is_conflict(error->sqlerrcode))
-			mb_store_remove_past_subscriptions(users[i]);
+			mb_store_put_off_user(users[i], plans->tiers[plans->default_tier].name, GetCurrentTimestamp() + mb_retry_max * INT64CONST(1000));
 	}
 	return ndue;
+}
+
+/* A very long id is passed over with all that begin as it does. */
+static void
+go_on_after(char *after, MbText user)
+{
+	bool		fits = user.len < MB_UPKEEP_USER;
+
+	snprintf(after, MB_UPKEEP_USER, "%.*s", fits ? user.len : MB_UPKEEP_USER - 2, user.data);
+	if (!fits)
+		strcat(after, "\377");
 }
 
 static void
