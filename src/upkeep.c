@@ -241,11 +241,10 @@ mb_upkeep_rows(char *after, MbCounts *counts)
 static void
 go_on_after(char *after, MbText user)
 {
-	bool		fits = user.len < MB_UPKEEP_USER;
-
-	snprintf(after, MB_UPKEEP_USER, "%.*s", fits ? user.len : MB_UPKEEP_USER - 2, user.data);
-	if (!fits)
-		strcat(after, "\377");
+	if (user.len < MB_UPKEEP_USER)
+		snprintf(after, MB_UPKEEP_USER, "%.*s", user.len, user.data);
+	else
+		snprintf(after, MB_UPKEEP_USER, "%.*s\377", MB_UPKEEP_USER - 2, user.data);
 }
 
 static void

@@ -52,6 +52,7 @@ static bool database_exists(const char *database);
 static bool ready(void);
 static void drain_all(MbDrain *drain);
 static void send_notifications(void);
+static void abort_and_report(MemoryContext context);
 static void nap(long timeout);
 static void check_for_interrupts(void);
 static void reload_settings(void);
@@ -236,15 +237,7 @@ ready(void)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		MemoryContextSwitchTo(context);
-		report(MB_WORKER_NOT_READY, error->message);
-		FreeErrorData(error);
+		abort_and_report(context);
 	}
 	PG_END_TRY();
 	return result;
@@ -273,18 +266,7 @@ drain_all(MbDrain *drain)
 		PG_CATCH();
 		{
 			/* not an event's failure: the server's, or the inbox's own */
-			ErrorData  *error;
-
-			MemoryContextSwitchTo(context);
-			error = CopyErrorData();
-			FlushErrorState();
-			AbortOutOfAnyTransaction();
-			MemoryContextSwitchTo(context);
-
-			/* a client that drains is no trouble */
-			if (!mb_apply_is_conflict(error->sqlerrcode))
-				report(MB_WORKER_NOT_READY, error->message);
-			FreeErrorData(error);
+			abort_and_report(context);
 		}
 		PG_END_TRY();
 		mb_stats_count(&counts);
@@ -316,18 +298,26 @@ send_notifications(void)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		MemoryContextSwitchTo(context);
-		report(MB_WORKER_NOT_READY, error->message);
-		FreeErrorData(error);
+		abort_and_report(context);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+}
+
+/* In a handler: end the transaction; a client that drains is no trouble. */
+static void
+abort_and_report(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(context);
+	if (!mb_apply_is_conflict(error->sqlerrcode))
+		report(MB_WORKER_NOT_READY, error->message);
+	FreeErrorData(error);
 }
 
 static void
