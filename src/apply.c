@@ -406,6 +406,11 @@ derive_guarded(MbBatch *batch)
 		{
 			derived->rows[i] = one.rows[0];
 			derived->row_changed[i] = one.row_changed[0];
+			if (one.nuncounted > 0)
+			{
+				derived->uncounted_customers = one.uncounted_customers;
+				derived->nuncounted = one.nuncounted;
+			}
 			continue;
 		}
 		rethrow_unless_kept(error);
