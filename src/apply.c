@@ -206,6 +206,7 @@ lock_subscriptions(MbBatch *batch)
 	MbText	   *ids = palloc(Max(batch->nsubscriptions, 1) * sizeof(MbText));
 	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
 	MbSubscription *locked;
+	ItemPointerData *tids;
 	MbBatchSubscription *old = batch->subscriptions;
 	int			nold = batch->nsubscriptions;
 	int			nbound = 0;
@@ -220,7 +221,7 @@ lock_subscriptions(MbBatch *batch)
 			bound[nbound++] = batch->customers[i].customer.customer_id;
 	if (nold == 0 && nbound == 0)
 		return;
-	locked = mb_store_lock_subscriptions(ids, nold, bound, nbound, &nlocked);
+	locked = mb_store_lock_subscriptions(ids, nold, bound, nbound, &tids, &nlocked);
 
 	/* Both are sorted by id: merge what is locked into what is asked for. */
 	batch->subscriptions = palloc0((nold + nlocked) * sizeof(MbBatchSubscription));
@@ -236,6 +237,7 @@ lock_subscriptions(MbBatch *batch)
 			*subscription = old[o++];
 		if (cmp >= 0)
 		{
+			subscription->tid = tids[l];
 			subscription->subscription = locked[l++];
 			subscription->exists = true;
 			if (subscription->customer < 0 && subscription->subscription.customer_id.data != NULL)
@@ -303,6 +305,7 @@ write_ours(MbBatch *batch)
 	MbCustomer *customers = palloc(Max(batch->ncustomers, 1) * sizeof(MbCustomer));
 	const MbSubscription **inserts = palloc(Max(batch->nsubscriptions, 1) * sizeof(MbSubscription *));
 	const MbSubscription **updates = palloc(Max(batch->nsubscriptions, 1) * sizeof(MbSubscription *));
+	ItemPointerData *tids = palloc(Max(batch->nsubscriptions, 1) * sizeof(ItemPointerData));
 	int			ncustomers = 0;
 	int			ninserts = 0;
 	int			nupdates = 0;
@@ -317,11 +320,14 @@ write_ours(MbBatch *batch)
 		if (!subscription->exists)
 			inserts[ninserts++] = &subscription->subscription;
 		else if (subscription->changed)
+		{
+			tids[nupdates] = subscription->tid;
 			updates[nupdates++] = &subscription->subscription;
+		}
 	}
 	mb_store_save_customers(customers, ncustomers);
 	mb_store_insert_subscriptions(inserts, ninserts);
-	mb_store_update_subscriptions(updates, nupdates);
+	mb_store_update_subscriptions(updates, tids, nupdates);
 }
 
 /*

@@ -26,6 +26,7 @@ typedef struct MbBatchSubscription
 	MbSubscription subscription;	/* first: found by its id */
 	bool		has_user;		/* before it was locked */
 	bool		exists;
+	ItemPointerData tid;		/* of the row that exists */
 	bool		changed;
 	bool		won_user;		/* it had none */
 	MbText		left_user;		/* who had it before its customer was bound */

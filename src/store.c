@@ -60,7 +60,6 @@ static MbCustomer *fetched_customers(int *count);
 static MbText *found_ids(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
 static MbText *fetched_ids(int *count);
 static MbLocked *lock_free(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
-static void save_subscriptions(PlanId plan, const MbSubscription *const *subscriptions, int count);
 static MbTime get_time(HeapTuple tuple, TupleDesc desc, int attno);
 static Datum time_array(const MbOtherAccess *access, int count, size_t offset);
 static Datum text_array_of(const void *structs, size_t size, int count, size_t offset);
@@ -190,19 +189,28 @@ mb_store_known_subscriptions(const MbText *ids, int nids, int *count)
 }
 
 MbSubscription *
-mb_store_lock_subscriptions(const MbText *ids, int nids, const MbText *customers, int ncustomers, int *count)
+mb_store_lock_subscriptions(const MbText *ids, int nids, const MbText *customers, int ncustomers,
+							ItemPointerData **tids, int *count)
 {
 	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID};
 	Datum		args[] = {mb_spi_text_array(ids, nids), mb_spi_text_array(customers, ncustomers)};
 
 	mb_spi_run(&plans[PLAN_LOCK_SUBSCRIPTIONS],
 			   plans[PLAN_LOCK_SUBSCRIPTIONS] ? NULL :
-			   psprintf("SELECT %s FROM momento_billing.stripe_subscription"
+			   psprintf("SELECT %s, ctid FROM momento_billing.stripe_subscription"
 						" WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1 OPERATOR(pg_catalog.||) ARRAY("
 						"SELECT c.subscription_id FROM momento_billing.stripe_subscription AS c"
 						" WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($2)))"
 						" ORDER BY subscription_id FOR NO KEY UPDATE", mb_subscription_row_columns("")),
 			   2, types, args, SPI_OK_SELECT);
+	*tids = palloc(Max(SPI_processed, 1) * sizeof(ItemPointerData));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+
+		(*tids)[i] = *(ItemPointer) DatumGetPointer(heap_getattr(SPI_tuptable->vals[i], desc->natts, desc, &isnull));
+	}
 	return mb_subscription_row_fetched(count);
 }
 
@@ -241,9 +249,19 @@ mb_store_subscriptions_seen(const MbText *users, int nusers, int *count)
 void
 mb_store_insert_subscriptions(const MbSubscription *const *subscriptions, int count)
 {
+	Oid			row_type = get_rel_type_id(plans_relid);
+	Oid			types[] = {get_array_type(row_type)};
+	Datum		args[1];
+	char	   *sql = NULL;
+
 	if (count == 0)
 		return;
-	save_subscriptions(PLAN_INSERT_SUBSCRIPTIONS, subscriptions, count);
+	args[0] = mb_subscription_row_array(row_type, subscriptions, count);
+	if (plans[PLAN_INSERT_SUBSCRIPTIONS] == NULL)
+		sql = psprintf("INSERT INTO momento_billing.stripe_subscription (%s) SELECT %s FROM pg_catalog.unnest($1) AS n"
+					   " ON CONFLICT (subscription_id) DO NOTHING",
+					   mb_subscription_row_columns(""), mb_subscription_row_columns("n."));
+	mb_spi_run(&plans[PLAN_INSERT_SUBSCRIPTIONS], sql, 1, types, args, SPI_OK_INSERT);
 	if (SPI_processed != (uint64) count)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -252,11 +270,26 @@ mb_store_insert_subscriptions(const MbSubscription *const *subscriptions, int co
 }
 
 void
-mb_store_update_subscriptions(const MbSubscription *const *subscriptions, int count)
+mb_store_update_subscriptions(const MbSubscription *const *subscriptions, const ItemPointerData *tids, int count)
 {
+	Oid			row_type = get_rel_type_id(plans_relid);
+	Oid			types[] = {get_array_type(row_type), TIDARRAYOID};
+	Datum		args[2];
+	Datum	   *places;
+	char	   *sql = NULL;
+
 	if (count == 0)
 		return;
-	save_subscriptions(PLAN_UPDATE_SUBSCRIPTIONS, subscriptions, count);
+	places = palloc(count * sizeof(Datum));
+	for (int i = 0; i < count; i++)
+		places[i] = PointerGetDatum(&tids[i]);
+	args[0] = mb_subscription_row_array(row_type, subscriptions, count);
+	args[1] = mb_spi_array(places, count, TIDOID);
+	if (plans[PLAN_UPDATE_SUBSCRIPTIONS] == NULL)
+		sql = psprintf("UPDATE momento_billing.stripe_subscription AS s SET %s"
+					   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS n"
+					   " WHERE s.ctid OPERATOR(pg_catalog.=) n.unnest", mb_subscription_row_assignments());
+	mb_spi_run(&plans[PLAN_UPDATE_SUBSCRIPTIONS], sql, 2, types, args, SPI_OK_UPDATE);
 	if (SPI_processed != (uint64) count)
 		elog(ERROR, "updated " UINT64_FORMAT " subscriptions instead of %d", SPI_processed, count);
 }
@@ -531,23 +564,6 @@ lock_free(PlanId plan, const char *sql, const MbText *ids, int nids, int *count)
 		result[i].busy = DatumGetBool(SPI_getbinval(tuple, desc, 3, &isnull));
 	}
 	return result;
-}
-
-static void
-save_subscriptions(PlanId plan, const MbSubscription *const *subscriptions, int count)
-{
-	Oid			row_type = get_rel_type_id(plans_relid);
-	Oid			types[] = {get_array_type(row_type)};
-	Datum		args[] = {mb_subscription_row_array(row_type, subscriptions, count)};
-	char	   *sql = NULL;
-
-	if (plans[plan] == NULL)
-		sql = plan == PLAN_INSERT_SUBSCRIPTIONS ?
-			psprintf("INSERT INTO momento_billing.stripe_subscription (%s) SELECT %s FROM pg_catalog.unnest($1) AS n"
-					 " ON CONFLICT (subscription_id) DO NOTHING", mb_subscription_row_columns(""), mb_subscription_row_columns("n.")) :
-			psprintf("UPDATE momento_billing.stripe_subscription AS s SET %s FROM pg_catalog.unnest($1) AS n"
-					 " WHERE s.subscription_id OPERATOR(pg_catalog.=) n.subscription_id", mb_subscription_row_assignments());
-	mb_spi_run(&plans[plan], sql, 1, types, args, plan == PLAN_INSERT_SUBSCRIPTIONS ? SPI_OK_INSERT : SPI_OK_UPDATE);
 }
 
 static MbTime

@@ -12,6 +12,8 @@
 
 #include "postgres.h"
 
+#include "storage/itemptr.h"
+
 #include "customer.h"
 #include "entitlement.h"
 
@@ -38,10 +40,12 @@ extern MbText *mb_store_subscriptions_with_user(const MbText *ids, int nids, int
 
 /*
  * Lock and read these subscriptions, and all of these customers'; sorted by
- * id; those without a row are absent.
+ * id; those without a row are absent.  "tids" says where each row is, while it
+ * is locked and not updated.
  */
 extern MbSubscription *mb_store_lock_subscriptions(const MbText *ids, int nids,
-												   const MbText *customers, int ncustomers, int *count);
+												   const MbText *customers, int ncustomers,
+												   ItemPointerData **tids, int *count);
 
 /* All subscriptions of these users, as committed now and as changed by us. */
 extern MbSubscription *mb_store_subscriptions_of_users(const MbText *users, int nusers, int *count);
@@ -50,11 +54,12 @@ extern MbSubscription *mb_store_subscriptions_of_users(const MbText *users, int 
 extern MbSubscription *mb_store_subscriptions_seen(const MbText *users, int nusers, int *count);
 
 /*
- * Insert or update subscriptions.  Error 40001 if one to insert was inserted
+ * Insert subscriptions, or update locked ones.  Error 40001 if one to insert was inserted
  * by somebody else meanwhile: the caller's transaction is to be tried again.
  */
 extern void mb_store_insert_subscriptions(const MbSubscription *const *subscriptions, int count);
-extern void mb_store_update_subscriptions(const MbSubscription *const *subscriptions, int count);
+extern void mb_store_update_subscriptions(const MbSubscription *const *subscriptions,
+										  const ItemPointerData *tids, int count);
 
 /* A row, whose it is, and whether somebody else has locked it. */
 typedef struct MbLocked

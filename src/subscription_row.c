@@ -108,8 +108,9 @@ mb_subscription_row_fetched(int *count)
 	*count = (int) SPI_processed;
 	for (int i = 0; i < *count; i++)
 	{
-		Datum		values[NUM_COLUMNS];
-		bool		nulls[NUM_COLUMNS];
+		/* one more: a statement may ask for where the row is */
+		Datum		values[NUM_COLUMNS + 1];
+		bool		nulls[NUM_COLUMNS + 1];
 
 		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
 		for (int c = 0; c < NUM_COLUMNS; c++)
