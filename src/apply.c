@@ -245,7 +245,7 @@ lock_subscriptions(MbBatch *batch)
 		}
 	}
 	batch->nsubscriptions = n;
-	for (int i = 0; i < batch->nevents; i++)
+	for (int i = 0; n > nold && i < batch->nevents; i++)
 		if (batch->events[i].subscription >= 0)
 			batch->events[i].subscription = mb_batch_find_subscription(batch, batch->events[i].event.subscription_id);
 }
