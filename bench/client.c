@@ -55,6 +55,7 @@ static void receive(char **args);
 static void latency(char **args);
 static void drain(char **args);
 static void versions(char **args);
+static void compare_drains(const char *aim, PGconn *a, PGconn *loader_b, PGconn *b, int users);
 static void call_block(PGconn *conn, char *const *users, int nusers, int first, int n);
 static double body_block(PGconn *conn, const Body *bodies, int n, bool signed_call);
 static void send_body(PGconn *conn, const Body *body, bool signed_call);
@@ -264,8 +265,27 @@ static void
 drain(char **args)
 {
 	PGconn	   *loader = open_connection(NULL);
-	PGconn	   *b = open_connection(args[1]);
-	int			users = atoi(args[2]);
+
+	compare_drains(args[0], loader, loader, open_connection(args[1]), atoi(args[2]));
+}
+
+/*
+ * AIM CONNINFO_B USERS: our worker against the worker of another version of
+ * ours, in a server of its own.
+ */
+static void
+versions(char **args)
+{
+	PGconn	   *a = open_connection(NULL);
+
+	conninfo = args[1];
+	compare_drains(args[0], a, open_connection(NULL), NULL, atoi(args[2]));
+}
+
+/* Our worker where "a" is connected, against what drain_block() makes of the others. */
+static void
+compare_drains(const char *aim, PGconn *a, PGconn *loader_b, PGconn *b, int users)
+{
 	double		cpu_a[MAX_ROUNDS],
 				cpu_b[MAX_ROUNDS],
 				wall_a[MAX_ROUNDS],
@@ -281,13 +301,16 @@ drain(char **args)
 
 		/* what autovacuum would do within a minute: plans for full tables */
 		if (round == -1)
-			PQclear(query(loader, "ANALYZE"));
-
-		cost_a = drain_block(loader, NULL, users, first_user);
+		{
+			PQclear(query(a, "ANALYZE"));
+			if (loader_b != a)
+				PQclear(query(loader_b, "ANALYZE"));
+		}
+		cost_a = drain_block(a, NULL, users, first_user);
 
 		/* the same events */
 		next_event = first_event;
-		cost_b = drain_block(loader, b, users, first_user);
+		cost_b = drain_block(loader_b, b, users, first_user);
 		if (round < 0)
 			continue;
 		cpu_a[round] = cost_a.cpu;
@@ -295,46 +318,8 @@ drain(char **args)
 		wall_a[round] = cost_a.wall;
 		wall_b[round] = cost_b.wall;
 	}
-	report("backend CPU per event", args[0], cpu_a, cpu_b, rounds);
+	report("backend CPU per event", aim, cpu_a, cpu_b, rounds);
 	report("wall time per event", NULL, wall_a, wall_b, rounds);
-}
-
-/*
- * AIM CONNINFO_B USERS: our worker against the worker of another version of
- * ours, in a server of its own.
- */
-static void
-versions(char **args)
-{
-	PGconn	   *a = open_connection(NULL);
-	PGconn	   *b;
-	int			users = atoi(args[2]);
-	double		cpu_a[MAX_ROUNDS],
-				cpu_b[MAX_ROUNDS];
-
-	conninfo = args[1];
-	b = open_connection(NULL);
-	for (int round = -1 - (users + count - 1) / count; round < rounds; round++)
-	{
-		int			first_user = round < -1 ? 1 + (-round - 2) * count : 0;
-		long		first_event = next_event;
-		Cost		cost_a;
-		Cost		cost_b;
-
-		if (round == -1)
-		{
-			PQclear(query(a, "ANALYZE"));
-			PQclear(query(b, "ANALYZE"));
-		}
-		cost_a = drain_block(a, NULL, users, first_user);
-		next_event = first_event;
-		cost_b = drain_block(b, NULL, users, first_user);
-		if (round < 0)
-			continue;
-		cpu_a[round] = cost_a.cpu;
-		cpu_b[round] = cost_b.cpu;
-	}
-	report("backend CPU per event", args[0], cpu_a, cpu_b, rounds);
 }
 
 /* n executions with users from the list, or without a parameter. */

@@ -175,6 +175,7 @@ reread_rest(void)
 {
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr plan_again = NULL;
+	static SPIPlanPtr plan_left = NULL;
 
 	mb_spi_run(&plan_again,
 			   "UPDATE momento_billing.drain_state SET reread_prices = again_prices, reread_position = 0,"
@@ -192,9 +193,12 @@ reread_rest(void)
 			   " due AS (" MAKE_DUE ")"
 			   " UPDATE momento_billing.drain_state AS d"
 			   " SET reread_locked = ARRAY(SELECT f.id FROM found AS f EXCEPT SELECT f.id FROM free AS f)"
-			   " WHERE pg_catalog.cardinality(d.reread_locked) OPERATOR(pg_catalog.>) 0"
-			   " OR d.again_after IS NOT NULL OR d.reread_prices IS NOT NULL",
+			   " WHERE pg_catalog.cardinality(d.reread_locked) OPERATOR(pg_catalog.>) 0",
 			   0, NULL, NULL, SPI_OK_UPDATE);
+	mb_spi_run(&plan_left,
+			   "SELECT FROM momento_billing.drain_state WHERE pg_catalog.cardinality(reread_locked) OPERATOR(pg_catalog.>) 0"
+			   " OR pg_catalog.cardinality(reread_prices) OPERATOR(pg_catalog.>) 0 OR again_after IS NOT NULL",
+			   0, NULL, NULL, SPI_OK_SELECT);
 	return SPI_processed > 0;
 }
 

@@ -134,5 +134,12 @@ INSERT INTO momento_billing.price VALUES ('price_promised_late', 'TEAM', 'month'
 SELECT momento_billing.drain_inbox();
 SELECT is(fixture.app_row('u_promise'), 'TEAM ACTIVE sub_promise', 'rule 6: the price is entered, and the promise counts');
 
+-- Nothing is left to be done, and nothing is written, when prices are only taken away.
+DELETE FROM momento_billing.price WHERE price_id = 'price_promised_late';
+SELECT momento_billing.drain_inbox(), momento_billing.drain_inbox();
+CREATE TEMP TABLE state_before ON COMMIT DROP AS SELECT ctid AS place FROM momento_billing.drain_state;
+SELECT momento_billing.drain_inbox();
+SELECT is((SELECT ctid FROM momento_billing.drain_state), (SELECT place FROM state_before), 'R29: a price that was deleted is noted once');
+
 SELECT * FROM finish();
 ROLLBACK;
