@@ -3,10 +3,10 @@
  *	  Cache of tier, price, feature and plan_limit.
  *
  * A statement trigger on each table (catalog_changed) sends a relcache
- * invalidation; every backend then reloads at its next use.  The flag that
- * says whether other_access has any row at all lives here too, because it is
- * invalidated in the same way: while nobody has such a row, reads pay nothing
- * for it.
+ * invalidation; every backend then reloads at its next use.  The flags that
+ * say whether other_access and quota_grant have any row at all live here too,
+ * because they are invalidated in the same way: while nobody has such a row,
+ * nobody pays for it.
  *
  * Rows are read under a catalog snapshot, not the active one: a snapshot
  * taken before a change would load the old rows after the invalidation for
@@ -42,12 +42,17 @@ typedef enum CachedTable
 	TABLE_FEATURE,
 	TABLE_PLAN_LIMIT,
 	TABLE_OTHER_ACCESS,
-	TABLE_USAGE,				/* not its rows, but how to probe it */
+	TABLE_QUOTA_GRANT,
+	TABLE_USAGE,				/* not its rows, but how to probe it; as for
+								 * those below */
+	TABLE_QUOTA_RESERVATION,
+	TABLE_QUOTA_REQUEST,
 	NUM_CACHED_TABLES
 } CachedTable;
 
 static const char *const table_names[NUM_CACHED_TABLES] = {
-	"tier", "price", "feature", "plan_limit", "other_access", "usage"
+	"tier", "price", "feature", "plan_limit", "other_access", "quota_grant",
+	"usage", "quota_reservation", "quota_request"
 };
 
 static Oid	relids[NUM_CACHED_TABLES];
@@ -62,7 +67,8 @@ static void relcache_callback(Datum arg, Oid relid);
 static void load(void);
 static void *read_table(CachedTable table, size_t size, int *count,
 						void (*read_row) (void *row, TupleDesc desc, HeapTuple tuple));
-static void prepare_probe(MbProbe *probe, Oid relid, int ncolumns);
+static bool has_rows(CachedTable table);
+static void prepare_probe(MbProbe *probe, Oid relid, AttrNumber first, int ncolumns);
 static Datum row_attr(TupleDesc desc, HeapTuple tuple, const char *name, bool *isnull);
 static MbText row_text(TupleDesc desc, HeapTuple tuple, const char *name);
 static void read_tier(void *row, TupleDesc desc, HeapTuple tuple);
@@ -177,7 +183,6 @@ load(void)
 	PriceRow   *prices;
 	LimitRow   *limits;
 	int			nlimits;
-	int			nothers;
 
 	for (int i = 0; i < NUM_CACHED_TABLES; i++)
 	{
@@ -198,8 +203,14 @@ load(void)
 	new->history_relid = get_relname_relid("subscription_history", schema);
 	new->other_access_relid = relids[TABLE_OTHER_ACCESS];
 	new->usage_relid = relids[TABLE_USAGE];
-	prepare_probe(&new->other_access_probe, new->other_access_relid, 1);
-	prepare_probe(&new->usage_probe, new->usage_relid, 3);
+	new->quota_grant_relid = relids[TABLE_QUOTA_GRANT];
+	new->quota_reservation_relid = relids[TABLE_QUOTA_RESERVATION];
+	new->quota_request_relid = relids[TABLE_QUOTA_REQUEST];
+	prepare_probe(&new->other_access_probe, new->other_access_relid, 1, 1);
+	prepare_probe(&new->usage_probe, new->usage_relid, 1, 3);
+	prepare_probe(&new->quota_grant_probe, new->quota_grant_relid, 2, 2);
+	prepare_probe(&new->quota_reservation_probe, new->quota_reservation_relid, 2, 2);
+	prepare_probe(&new->quota_request_probe, new->quota_request_relid, 1, 2);
 	plans = &new->plans;
 
 	tiers = read_table(TABLE_TIER, sizeof(TierRow), &plans->ntiers, read_tier);
@@ -239,8 +250,8 @@ load(void)
 			plans->features[feature].limits[tier] = limits[i].monthly_limit;
 	}
 
-	read_table(TABLE_OTHER_ACCESS, 0, &nothers, NULL);
-	new->has_other_access = nothers > 0;
+	new->has_other_access = has_rows(TABLE_OTHER_ACCESS);
+	new->has_quota_grants = has_rows(TABLE_QUOTA_GRANT);
 	MemoryContextSwitchTo(old_context);
 
 	/* Changed while it was read: the caller tries again. */
@@ -288,15 +299,26 @@ read_table(CachedTable table, size_t size, int *count,
 	return rows;
 }
 
-/* By a table's first columns, with which its primary key begins. */
-static void
-prepare_probe(MbProbe *probe, Oid relid, int ncolumns)
+static bool
+has_rows(CachedTable table)
 {
-	static const AttrNumber first[] = {1, 2, 3};
+	int			count;
+
+	read_table(table, 0, &count, NULL);
+	return count > 0;
+}
+
+/* By columns that follow one another, with which an index of the table begins. */
+static void
+prepare_probe(MbProbe *probe, Oid relid, AttrNumber first, int ncolumns)
+{
+	AttrNumber	columns[MB_PROBE_MAX_KEYS];
 	Relation	rel = table_open(relid, AccessShareLock);
 
-	if (!mb_probe_init(probe, rel, first, ncolumns, false))
-		elog(ERROR, "table \"%s\" has lost its primary key", RelationGetRelationName(rel));
+	for (int i = 0; i < ncolumns; i++)
+		columns[i] = first + i;
+	if (!mb_probe_init(probe, rel, columns, ncolumns, false))
+		elog(ERROR, "table \"%s\" has lost an index", RelationGetRelationName(rel));
 	table_close(rel, AccessShareLock);
 }
 

@@ -24,6 +24,14 @@ typedef struct MbCatalog
 	MbProbe		other_access_probe; /* by user_id */
 	Oid			usage_relid;
 	MbProbe		usage_probe;	/* by user_id, feature, period_start */
+	bool		has_quota_grants;	/* has anybody ever got one? */
+	Oid			quota_grant_relid;
+	MbProbe		quota_grant_probe;	/* by user_id, feature */
+	Oid			quota_reservation_relid;
+	MbProbe		quota_reservation_probe;	/* by user_id, feature; those that
+											 * are held */
+	Oid			quota_request_relid;
+	MbProbe		quota_request_probe;	/* by user_id, idempotency_key */
 } MbCatalog;
 
 /* Register the invalidation callback; once, from _PG_init. */

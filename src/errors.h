@@ -9,5 +9,6 @@
 
 #define MB_ERRCODE_SIGNATURE_REJECTED MAKE_SQLSTATE('M', 'B', '0', '0', '1')
 #define MB_ERRCODE_NOT_CONFIGURED MAKE_SQLSTATE('M', 'B', '0', '0', '2')
+#define MB_ERRCODE_QUOTA_EXCEEDED MAKE_SQLSTATE('M', 'B', '0', '0', '5')
 
 #endif							/* MB_ERRORS_H */

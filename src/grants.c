@@ -1,7 +1,7 @@
 /*
  * grants.c
- *	  Tiers given by hand: grant_tier(), revoke_tier_grant(), and what is kept
- *	  of rows that the app wrote itself.
+ *	  Tiers and units given by hand: grant_tier(), revoke_tier_grant(),
+ *	  grant_quota(), and what is kept of rows that the app wrote itself.
  *
  * tier_grant is the record; what is in force or will be is copied into
  * other_access, which is what reads look at.  So reads pay nothing for grants
@@ -17,7 +17,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "account.h"
 #include "catalog.h"
+#include "consume.h"
 #include "errors.h"
 #include "grants.h"
 #include "notify.h"
@@ -25,11 +27,13 @@
 #include "spi.h"
 
 static int64 add_grant(MbText user_id, MbText tier, TimestampTz valid_until, MbText reason, MbText granted_by);
+static void check_in_future(TimestampTz time, const char *argument);
 static int	tier_now(MbText user_id);
 static void notify_change(MbText user_id, int from);
 
 PG_FUNCTION_INFO_V1(grant_tier);
 PG_FUNCTION_INFO_V1(revoke_tier_grant);
+PG_FUNCTION_INFO_V1(grant_quota);
 
 bool
 mb_grant_keep_row(const MbAppRow *row, const MbPlans *plans, MbTime now)
@@ -73,11 +77,7 @@ grant_tier(PG_FUNCTION_ARGS)
 				(errcode(MB_ERRCODE_NOT_CONFIGURED),
 				 errmsg("tier \"%.*s\" is not configured", tier.len, tier.data ? tier.data : ""),
 				 errhint("The tiers are the rows of momento_billing.tier.")));
-	if (valid_until <= GetCurrentTimestamp())
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("valid_until must be in the future"),
-				 errhint("NULL is a grant without end.")));
+	check_in_future(valid_until, "valid_until");
 	SPI_connect();
 	from = tier_now(user_id);
 	id = add_grant(user_id, tier, valid_until, reason, mb_text(GetUserNameFromId(GetSessionUserId(), false)));
@@ -132,6 +132,40 @@ revoke_tier_grant(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(revoked);
 }
 
+/* grant_quota(user_id text, feature text, amount bigint, expires_at timestamptz, reason text) */
+Datum
+grant_quota(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	const MbPlans *plans = &mb_catalog_get()->plans;
+	MbText		user_id = mb_user_argument(PG_GETARG_DATUM(0), PG_ARGISNULL(0));
+	int			feature = mb_feature_argument(plans, mb_spi_text(PG_GETARG_DATUM(1), PG_ARGISNULL(1)));
+	int64		amount = mb_amount_argument(PG_GETARG_DATUM(2), PG_ARGISNULL(2));
+	TimestampTz expires_at = PG_ARGISNULL(3) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(3);
+	MbText		reason = PG_ARGISNULL(4) ? MB_TEXT_LITERAL("") : mb_spi_text(PG_GETARG_DATUM(4), false);
+	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
+	Datum		args[6];
+	int64		id;
+	bool		isnull;
+
+	check_in_future(expires_at, "expires_at");
+	args[0] = mb_spi_text_datum(user_id);
+	args[1] = mb_spi_text_datum(plans->features[feature].name);
+	args[2] = Int64GetDatum(amount);
+	args[3] = TimestampTzGetDatum(expires_at);
+	args[4] = mb_spi_text_datum(reason);
+	args[5] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	SPI_connect();
+	mb_spi_run(&plan,
+			   "INSERT INTO momento_billing.quota_grant (user_id, feature, amount, remaining, expires_at, reason, granted_by)"
+			   " VALUES ($1, $2, $3, $3, CASE WHEN pg_catalog.isfinite($4) THEN $4 END,"
+			   " CASE WHEN $5 OPERATOR(pg_catalog.<>) '' THEN $5 END, $6) RETURNING id",
+			   6, types, args, SPI_OK_INSERT_RETURNING);
+	id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	PG_RETURN_INT64(id);
+}
+
 /* DT_NOEND is without end, an empty reason none. */
 static int64
 add_grant(MbText user_id, MbText tier, TimestampTz valid_until, MbText reason, MbText granted_by)
@@ -155,6 +189,16 @@ add_grant(MbText user_id, MbText tier, TimestampTz valid_until, MbText reason, M
 			   " SELECT id FROM g",
 			   5, types, args, SPI_OK_SELECT);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+static void
+check_in_future(TimestampTz time, const char *argument)
+{
+	if (time <= GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be in the future", argument),
+				 errhint("NULL is a grant without end.")));
 }
 
 /* The effective tier, with what this transaction has just changed. */

@@ -1,12 +1,16 @@
 /*
  * notify.c
- *	  NOTIFY momento_billing, '{"userId": "user_ada", "from": "BASIC", "to": "PRO"}'.
+ *	  NOTIFY momento_billing, '{"userId": "user_ada", "from": "BASIC", "to": "PRO"}'
+ *	  or '{"userId": "user_ada", "feature": "ai_chat", "percent": 80, "periodStart": "2026-06-01T00:00:00.000Z"}'.
  *
  * A transaction that notifies takes a lock of the whole cluster at its commit.
  * That must not be an app's transaction: what is changed in one goes into a
  * table, and the worker sends it.  What the worker changes itself it sends
  * with the change; but first what others left, lest an older change of a user
  * be said after a newer one.
+ *
+ * What share of a limit has been reached is in the user's row of usage, beside
+ * the share that has been said: so each is said once, whoever crosses it.
  */
 #include "postgres.h"
 
@@ -26,6 +30,9 @@
 
 /* A user id that would not fit into a notification is nobody's. */
 #define MAX_USER_ID 1000
+
+/* Rows of usage, which consumers wait for, that one transaction tells of. */
+#define MAX_QUOTAS 100
 
 static bool queue_has_room(void);
 static void say(MbText user_id, MbText from, MbText to);
@@ -86,6 +93,46 @@ mb_notify_send(void)
 
 		say(mb_spi_get_text(tuple, desc, 1), mb_spi_get_text(tuple, desc, 2), mb_spi_get_text(tuple, desc, 3));
 	}
+}
+
+/* Rows that a consumer has locked follow when it has ended, which wakes us. */
+bool
+mb_notify_quotas(void)
+{
+	static SPIPlanPtr plan = NULL;
+
+	if (!queue_has_room())
+		return true;
+	mb_spi_run(&plan,
+			   "WITH due AS MATERIALIZED (SELECT user_id, feature, period_start FROM momento_billing.usage"
+			   " WHERE crossed OPERATOR(pg_catalog.>) notified LIMIT " CppAsString2(MAX_QUOTAS) " FOR NO KEY UPDATE SKIP LOCKED)"
+			   " UPDATE momento_billing.usage AS u SET notified = u.crossed FROM due AS d"
+			   " WHERE u.user_id OPERATOR(pg_catalog.=) d.user_id AND u.feature OPERATOR(pg_catalog.=) d.feature"
+			   " AND u.period_start OPERATOR(pg_catalog.=) d.period_start"
+			   " RETURNING u.user_id, u.feature, u.crossed::pg_catalog.text,"
+			   " pg_catalog.to_char(pg_catalog.timezone('UTC', u.period_start), 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')",
+			   0, NULL, NULL, SPI_OK_UPDATE_RETURNING);
+	for (uint64 i = 0; mb_notify && i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MbText		user_id = mb_spi_get_text(tuple, desc, 1);
+		MbText		percent = mb_spi_get_text(tuple, desc, 3);
+		StringInfoData json;
+
+		if (user_id.len > MAX_USER_ID)
+			continue;
+		initStringInfo(&json);
+		appendStringInfoChar(&json, '{');
+		append_member(&json, "userId", user_id);
+		appendStringInfoString(&json, ", ");
+		append_member(&json, "feature", mb_spi_get_text(tuple, desc, 2));
+		appendStringInfo(&json, ", \"percent\": %.*s, ", percent.len, percent.data);
+		append_member(&json, "periodStart", mb_spi_get_text(tuple, desc, 4));
+		appendStringInfoChar(&json, '}');
+		Async_Notify("momento_billing", json.data);
+	}
+	return SPI_processed < MAX_QUOTAS;
 }
 
 /*

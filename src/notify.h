@@ -1,6 +1,6 @@
 /*
  * notify.h
- *	  Telling the app that a user's tier has changed.
+ *	  Telling the app that a user's tier has changed, or a quota runs out.
  */
 #ifndef MB_NOTIFY_H
 #define MB_NOTIFY_H
@@ -18,5 +18,11 @@ extern void mb_notify_tier(MbText user_id, MbText from, MbText to);
 
 /* The worker's side, with an SPI connection: say what others left to be said. */
 extern void mb_notify_send(void);
+
+/*
+ * The same for users who have used 80 or 100 percent of a limit, as many as
+ * one transaction should tell of; false if there may be more.
+ */
+extern bool mb_notify_quotas(void);
 
 #endif							/* MB_NOTIFY_H */

@@ -98,10 +98,10 @@ index_fits(Relation index, const AttrNumber *columns, int ncolumns, bool unique)
 	Form_pg_index form = index->rd_index;
 
 	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisvalid ||
-		form->indnkeyatts < ncolumns ||
-		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		form->indnkeyatts < ncolumns)
 		return false;
-	if (unique && (form->indnkeyatts != ncolumns || !form->indisunique || !form->indimmediate))
+	if (unique && (form->indnkeyatts != ncolumns || !form->indisunique || !form->indimmediate ||
+				   !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL)))
 		return false;
 	for (int i = 0; i < ncolumns; i++)
 		if (form->indkey.values[i] != columns[i])

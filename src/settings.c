@@ -25,6 +25,7 @@ int			mb_max_attempts = 12;
 int			mb_retry_base = 2000;
 int			mb_retry_max = 3600 * 1000;
 int			mb_waiting_timeout = 72 * 3600;
+int			mb_usage_retention = 90 * 24 * 3600;
 bool		mb_notify = true;
 char	   *mb_subscription_table = NULL;
 char	   *mb_webhook_secret_file = NULL;
@@ -32,6 +33,7 @@ int			mb_signature_tolerance = 300;
 int			mb_livemode = MB_LIVEMODE_ANY;
 int			mb_past_due_grace = -1;
 int			mb_cancel_access = MB_CANCEL_PERIOD_END;
+int			mb_quota_period = MB_QUOTA_CALENDAR;
 char	   *mb_user_id = NULL;
 bool		mb_force_spi = false;
 
@@ -45,6 +47,12 @@ static const struct config_enum_entry livemode_options[] = {
 static const struct config_enum_entry cancel_access_options[] = {
 	{"period_end", MB_CANCEL_PERIOD_END, false},
 	{"ended_at", MB_CANCEL_ENDED_AT, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry quota_period_options[] = {
+	{"calendar", MB_QUOTA_CALENDAR, false},
+	{"billing", MB_QUOTA_BILLING, false},
 	{NULL, 0, false}
 };
 
@@ -112,9 +120,16 @@ mb_settings_init(void)
 							&mb_waiting_timeout, 72 * 3600, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 
+	/* As long as the guide keeps its counters; a month that may still run stays. */
+	DefineCustomIntVariable("momento_billing.usage_retention",
+							"How long usage is kept, from the start of its period.",
+							"Settled reservations and idempotency keys go with it.",
+							&mb_usage_retention, 90 * 24 * 3600, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+
 	/* NOTIFY takes a lock of the cluster when its transaction commits. */
 	DefineCustomBoolVariable("momento_billing.notify",
-							 "Lets the worker NOTIFY momento_billing when a user's tier has changed.",
+							 "Lets the worker NOTIFY momento_billing when a user's tier has changed or a quota runs out.",
 							 NULL,
 							 &mb_notify, true,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
@@ -159,6 +174,13 @@ mb_settings_init(void)
 							 "Until when a canceled subscription gives its tier.",
 							 "Rows are written with it: a change shows in a row with the user's next event.",
 							 &mb_cancel_access, MB_CANCEL_PERIOD_END, cancel_access_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+
+	/* The guide counts by month; a subscription's months begin on its own day. */
+	DefineCustomEnumVariable("momento_billing.quota_period",
+							 "Which months quotas are counted in.",
+							 "\"calendar\" is the month of UTC, \"billing\" the subscription's; users without one have the calendar's.",
+							 &mb_quota_period, MB_QUOTA_CALENDAR, quota_period_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	/* Harmless: who may call quota_remaining() may ask for any user anyway. */

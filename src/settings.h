@@ -13,6 +13,12 @@ typedef enum MbCancelAccess
 	MB_CANCEL_ENDED_AT
 } MbCancelAccess;
 
+typedef enum MbQuotaPeriod
+{
+	MB_QUOTA_CALENDAR,
+	MB_QUOTA_BILLING
+} MbQuotaPeriod;
+
 /* the worker's */
 extern char *mb_databases;		/* NULL unless preloaded */
 extern bool mb_enabled;
@@ -22,6 +28,7 @@ extern int	mb_max_attempts;
 extern int	mb_retry_base;		/* ms */
 extern int	mb_retry_max;		/* ms */
 extern int	mb_waiting_timeout; /* s */
+extern int	mb_usage_retention; /* s */
 extern bool mb_notify;
 
 /* everybody's */
@@ -31,6 +38,7 @@ extern int	mb_signature_tolerance; /* s */
 extern int	mb_livemode;		/* MbLivemode */
 extern int	mb_past_due_grace;	/* s; -1: to the period's end */
 extern int	mb_cancel_access;	/* MbCancelAccess */
+extern int	mb_quota_period;	/* MbQuotaPeriod */
 extern char *mb_user_id;
 extern bool mb_force_spi;
 

@@ -37,13 +37,21 @@
 #include "catalog.h"
 #include "drain.h"
 #include "notify.h"
+#include "quota_store.h"
 #include "settings.h"
 #include "stats.h"
 #include "worker.h"
 
 #define RESTART_SECONDS 10
 
+/* Between two looks for usage that is too old, in ms. */
+#define REMOVAL_INTERVAL (60 * 1000)
+
+/* A month that began so lately may still run. */
+#define LONGEST_MONTH (32 * USECS_PER_DAY)
+
 static MemoryContext worker_context;
+static TimestampTz next_removal = 0;
 
 static void pin_settings(void);
 static void wait_until_enabled(void);
@@ -51,7 +59,10 @@ static void wait_for_database(const char *database);
 static bool database_exists(const char *database);
 static bool ready(void);
 static void drain_all(MbDrain *drain);
-static void send_notifications(void);
+static bool send_notifications(void);
+static bool send_quotas(void);
+static bool remove_old_usage(void);
+static bool until_done(bool (*step) (void));
 static void abort_and_report(MemoryContext context);
 static void nap(long timeout);
 static void check_for_interrupts(void);
@@ -272,36 +283,72 @@ drain_all(MbDrain *drain)
 		mb_stats_count(&counts);
 	} while (seen > 0 && !ConfigReloadPending);
 
-	send_notifications();
+	if (until_done(send_notifications))
+		(void) until_done(send_quotas);
+	if (GetCurrentTimestamp() >= next_removal && until_done(remove_old_usage))
+		next_removal = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REMOVAL_INTERVAL);
 
 	/* what is held back between two reports would wait for the next event */
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* Every tier change of a committed transaction is waiting to be said. */
-static void
+/* Step: every tier change of a committed transaction is waiting to be said. */
+static bool
 send_notifications(void)
 {
-	MemoryContext context = CurrentMemoryContext;
+	mb_notify_send();
+	return true;
+}
 
-	PG_TRY();
+/* Step. */
+static bool
+send_quotas(void)
+{
+	return mb_notify_quotas();
+}
+
+/* Step. */
+static bool
+remove_old_usage(void)
+{
+	return !mb_quota_remove_old(GetCurrentTimestamp() - Max(mb_usage_retention * USECS_PER_SEC, LONGEST_MONTH));
+}
+
+/*
+ * Run a step, each time in a transaction of its own, until it says that it is
+ * done.  False if it failed, or if there is something else to do first.
+ */
+static bool
+until_done(bool (*step) (void))
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool done = false;
+	volatile bool failed = false;
+
+	while (!done && !failed && !ConfigReloadPending)
 	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		SPI_connect();
-		mb_notify_send();
-		SPI_finish();
-		PopActiveSnapshot();
-		CommitTransactionCommand();
+		check_for_interrupts();
+		PG_TRY();
+		{
+			SetCurrentStatementStartTimestamp();
+			StartTransactionCommand();
+			PushActiveSnapshot(GetTransactionSnapshot());
+			SPI_connect();
+			done = step();
+			SPI_finish();
+			PopActiveSnapshot();
+			CommitTransactionCommand();
+		}
+		PG_CATCH();
+		{
+			failed = true;
+			abort_and_report(context);
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(context);
 	}
-	PG_CATCH();
-	{
-		abort_and_report(context);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	return done && !failed;
 }
 
 /* In a handler: end the transaction; a client that drains is no trouble. */
@@ -347,6 +394,7 @@ reload_settings(void)
 		return;
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
+	next_removal = 0;
 }
 
 /* Publish the state; log it when it changes from or to a trouble. */

@@ -1,0 +1,54 @@
+/*
+ * account.h
+ *	  What a user has of a feature: the plan's limit, what is used and held,
+ *	  and grants; read without locks.
+ */
+#ifndef MB_ACCOUNT_H
+#define MB_ACCOUNT_H
+
+#include "postgres.h"
+
+#include "allowance.h"
+#include "catalog.h"
+#include "period.h"
+
+typedef struct MbAccount
+{
+	const MbCatalog *catalog;
+	MbText		user_id;		/* canonical */
+	MbTime		now;
+	int			tier;			/* in effect */
+	MbPeriod	period;			/* that "now" is in */
+
+	MbText		feature;
+	MbTime		counted;		/* start of the period that is counted in */
+	MbAllowance allowance;
+	bool		exists;			/* is there a row of usage? */
+	int			crossed;		/* percent of the limit once reached */
+	bool		has_expired;	/* some of what is held in the row, or taken
+								 * off grants, does not count any more */
+} MbAccount;
+
+/* The user's tier and period, at the statement's time and under the active snapshot. */
+extern void mb_account_open(MbAccount *account, MbText user_id);
+
+/*
+ * What the user has of a feature, by its index, in the current period; under
+ * the active snapshot.  Grants are allocated in the current context.
+ */
+extern void mb_account_read(MbAccount *account, int feature);
+
+/* The limit of a feature in the user's tier: units, MB_UNLIMITED or MB_NOT_IN_PLAN. */
+extern int64 mb_account_limit(const MbAccount *account, int feature);
+
+/* The index of a feature; error 22023 if there is no such feature, or it is null. */
+extern int	mb_feature_argument(const MbPlans *plans, MbText feature);
+
+/* Units from columns of a row: of the plan, and of grants by their ids. */
+extern MbUnits mb_units_from_datums(Datum plan, Datum grant_ids, Datum grant_units);
+
+/* The same into arrays. */
+extern Datum mb_units_grant_ids(const MbUnits *units);
+extern Datum mb_units_grant_units(const MbUnits *units);
+
+#endif							/* MB_ACCOUNT_H */

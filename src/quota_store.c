@@ -1,0 +1,425 @@
+/*
+ * quota_store.c
+ *	  Changing usage, reservations and grants.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "quota_store.h"
+#include "spi.h"
+#include "stats.h"
+
+/* Rows of a table removed in one transaction. */
+#define REMOVE_ROWS "2000"
+
+#define OF_USAGE \
+	" WHERE user_id OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2"
+
+/*
+ * What a share of the limit has been reached, if units of the plan are used:
+ * 80 and 100 percent, whose units are $5 and $6.
+ */
+#define CROSSED(used) \
+	" crossed = GREATEST(crossed, CASE WHEN " used " OPERATOR(pg_catalog.>=) $6 THEN 100" \
+	" WHEN " used " OPERATOR(pg_catalog.>=) $5 THEN 80 ELSE 0 END)::pg_catalog.int2"
+
+static void note_crossing(MbAccount *account, int crossed);
+static void limits(const MbAccount *account, Datum *percent_80, Datum *percent_100);
+static void usage_key(const MbAccount *account, Datum *args);
+static bool lock_usage(MbAccount *account);
+static void insert_usage(const MbAccount *account);
+static void end_expired(MbAccount *account, MbUnits **expired, int *nexpired);
+static void lock_grants(MbAccount *account);
+
+bool
+mb_quota_add(MbAccount *account, int64 used, int64 held)
+{
+	static SPIPlanPtr plan_update = NULL;
+	static SPIPlanPtr plan_insert = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID};
+	Datum		args[7];
+	bool		isnull;
+
+	usage_key(account, args);
+	args[3] = Int64GetDatum(used);
+	limits(account, &args[4], &args[5]);
+	args[6] = Int64GetDatum(held);
+
+	/* $6 is the limit, or more than can be reached */
+	if (account->exists)
+		mb_spi_run(&plan_update,
+				   "UPDATE momento_billing.usage SET used = used OPERATOR(pg_catalog.+) $4, held = held OPERATOR(pg_catalog.+) $7,"
+				   CROSSED("used OPERATOR(pg_catalog.+) $4") ", updated_at = pg_catalog.clock_timestamp()"
+				   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3"
+				   " AND used OPERATOR(pg_catalog.<=) ($6 OPERATOR(pg_catalog.-) held OPERATOR(pg_catalog.-) $4 OPERATOR(pg_catalog.-) $7)"
+				   " RETURNING used, held, crossed",
+				   7, types, args, SPI_OK_UPDATE_RETURNING);
+	else
+		mb_spi_run(&plan_insert,
+				   "INSERT INTO momento_billing.usage (user_id, feature, period_start, used, held, crossed)"
+				   " VALUES ($1, $2, $3, $4, $7, CASE WHEN $4 OPERATOR(pg_catalog.>=) $6 THEN 100"
+				   " WHEN $4 OPERATOR(pg_catalog.>=) $5 THEN 80 ELSE 0 END)"
+				   " ON CONFLICT (user_id, feature, period_start) DO NOTHING RETURNING used, held, crossed",
+				   7, types, args, SPI_OK_INSERT_RETURNING);
+	if (SPI_processed == 0)
+		return false;
+	account->allowance.used = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	account->allowance.held = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	note_crossing(account, DatumGetInt16(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull)));
+	return true;
+}
+
+void
+mb_quota_lock(MbAccount *account, MbTime counted)
+{
+	MbUnits    *expired;
+	int			nexpired;
+
+	account->counted = counted;
+	while (!lock_usage(account))
+		insert_usage(account);
+	end_expired(account, &expired, &nexpired);
+	lock_grants(account);
+	for (int i = 0; i < nexpired; i++)
+		(void) mb_allowance_give_back(&account->allowance, mb_units_total(&expired[i]), &expired[i]);
+	account->has_expired = false;
+}
+
+void
+mb_quota_write(MbAccount *account)
+{
+	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr plan_grants = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID};
+	Oid			grants_types[] = {INT8ARRAYOID, INT8ARRAYOID};
+	const MbAllowance *allowance = &account->allowance;
+	Datum		args[7];
+	bool		isnull;
+
+	usage_key(account, args);
+	args[3] = Int64GetDatum(allowance->used);
+	limits(account, &args[4], &args[5]);
+	args[6] = Int64GetDatum(allowance->held);
+	mb_spi_run(&plan,
+			   "UPDATE momento_billing.usage SET used = $4, held = $7,"
+			   CROSSED("$4") ", updated_at = pg_catalog.clock_timestamp()"
+			   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3 RETURNING crossed",
+			   7, types, args, SPI_OK_UPDATE_RETURNING);
+	if (SPI_processed != 1)
+		elog(ERROR, "a locked row of usage has gone");
+	note_crossing(account, DatumGetInt16(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	if (allowance->ngrants > 0)
+	{
+		Datum	   *ids = palloc(allowance->ngrants * sizeof(Datum));
+		Datum	   *remaining = palloc(allowance->ngrants * sizeof(Datum));
+		Datum		grants_args[2];
+
+		for (int i = 0; i < allowance->ngrants; i++)
+		{
+			ids[i] = Int64GetDatum(allowance->grants[i].id);
+			remaining[i] = Int64GetDatum(allowance->grants[i].remaining);
+		}
+		grants_args[0] = mb_spi_array(ids, allowance->ngrants, INT8OID);
+		grants_args[1] = mb_spi_array(remaining, allowance->ngrants, INT8OID);
+		mb_spi_run(&plan_grants,
+				   "UPDATE momento_billing.quota_grant AS g SET remaining = n.remaining"
+				   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS n (id, remaining)"
+				   " WHERE g.id OPERATOR(pg_catalog.=) n.id AND g.remaining OPERATOR(pg_catalog.<>) n.remaining",
+				   2, grants_types, grants_args, SPI_OK_UPDATE);
+	}
+}
+
+int64
+mb_quota_insert_reservation(const MbAccount *account, int64 amount, const MbUnits *units, MbTime expires_at)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID};
+	Datum		args[8];
+	bool		isnull;
+
+	usage_key(account, args);
+	args[3] = Int64GetDatum(amount);
+	args[4] = Int64GetDatum(units->plan);
+	args[5] = mb_units_grant_ids(units);
+	args[6] = mb_units_grant_units(units);
+	args[7] = TimestampTzGetDatum(expires_at);
+	mb_spi_run(&plan,
+			   "INSERT INTO momento_billing.quota_reservation"
+			   " (user_id, feature, period_start, amount, plan_units, grant_ids, grant_units, expires_at)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
+			   8, types, args, SPI_OK_INSERT_RETURNING);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+bool
+mb_quota_read_reservation(int64 id, bool lock, MbReservation *reservation)
+{
+#define READ_RESERVATION \
+	"SELECT user_id, feature, period_start, amount, plan_units, grant_ids, grant_units, expires_at, state" \
+	" FROM momento_billing.quota_reservation WHERE id OPERATOR(pg_catalog.=) $1"
+	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr plan_lock = NULL;
+	Oid			types[] = {INT8OID};
+	Datum		args[1] = {Int64GetDatum(id)};
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	Datum		values[9];
+
+	if (lock)
+		mb_spi_run(&plan_lock, READ_RESERVATION " FOR NO KEY UPDATE", 1, types, args, SPI_OK_SELECT);
+	else
+		mb_spi_run(&plan, READ_RESERVATION, 1, types, args, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return false;
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	for (int i = 0; i < (int) lengthof(values); i++)
+	{
+		bool		isnull;
+
+		values[i] = SPI_getbinval(tuple, desc, i + 1, &isnull);
+	}
+	*reservation = (MbReservation)
+	{
+		.id = id,
+		.user_id = mb_spi_text(values[0], false),
+		.feature = mb_spi_text(values[1], false),
+		.period_start = DatumGetTimestampTz(values[2]),
+		.amount = DatumGetInt64(values[3]),
+		.units = mb_units_from_datums(values[4], values[5], values[6]),
+		.expires_at = DatumGetTimestampTz(values[7]),
+		.state = mb_spi_text(values[8], false),
+	};
+	return true;
+}
+
+void
+mb_quota_update_reservation(const MbReservation *reservation)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, TEXTOID};
+	Datum		args[7];
+
+	args[0] = Int64GetDatum(reservation->id);
+	args[1] = TimestampTzGetDatum(reservation->period_start);
+	args[2] = Int64GetDatum(reservation->amount);
+	args[3] = Int64GetDatum(reservation->units.plan);
+	args[4] = mb_units_grant_ids(&reservation->units);
+	args[5] = mb_units_grant_units(&reservation->units);
+	args[6] = mb_spi_text_datum(reservation->state);
+	mb_spi_run(&plan,
+			   "UPDATE momento_billing.quota_reservation SET period_start = $2, amount = $3,"
+			   " plan_units = $4, grant_ids = $5, grant_units = $6, state = $7"
+			   " WHERE id OPERATOR(pg_catalog.=) $1",
+			   7, types, args, SPI_OK_UPDATE);
+}
+
+/*
+ * A reservation that was never settled goes with the period's row that counts
+ * it as held; what it has taken off grants is given back.  Reservations are
+ * made, and are over, in the order of their ids.
+ */
+bool
+mb_quota_remove_old(MbTime before)
+{
+	static SPIPlanPtr plan_usage = NULL;
+	static SPIPlanPtr plan_requests = NULL;
+	static SPIPlanPtr plan_reservations = NULL;
+	Oid			types[] = {TIMESTAMPTZOID};
+	Datum		args[1] = {TimestampTzGetDatum(before)};
+	uint64		removed;
+
+	mb_spi_run(&plan_usage,
+			   "DELETE FROM momento_billing.usage AS u USING ("
+			   "SELECT user_id, feature, period_start FROM momento_billing.usage"
+			   " WHERE period_start OPERATOR(pg_catalog.<) $1 ORDER BY period_start LIMIT " REMOVE_ROWS
+			   " FOR UPDATE SKIP LOCKED) AS o"
+			   " WHERE u.user_id OPERATOR(pg_catalog.=) o.user_id AND u.feature OPERATOR(pg_catalog.=) o.feature"
+			   " AND u.period_start OPERATOR(pg_catalog.=) o.period_start",
+			   1, types, args, SPI_OK_DELETE);
+	removed = SPI_processed;
+	mb_spi_run(&plan_requests,
+			   "DELETE FROM momento_billing.quota_request AS r USING ("
+			   "SELECT user_id, idempotency_key FROM momento_billing.quota_request"
+			   " WHERE created_at OPERATOR(pg_catalog.<) $1 ORDER BY created_at LIMIT " REMOVE_ROWS
+			   " FOR UPDATE SKIP LOCKED) AS o"
+			   " WHERE r.user_id OPERATOR(pg_catalog.=) o.user_id AND r.idempotency_key OPERATOR(pg_catalog.=) o.idempotency_key",
+			   1, types, args, SPI_OK_DELETE);
+	removed += SPI_processed;
+	mb_spi_run(&plan_reservations,
+			   "WITH oldest AS MATERIALIZED (SELECT id, expires_at FROM momento_billing.quota_reservation ORDER BY id LIMIT " REMOVE_ROWS "),"
+			   " free AS MATERIALIZED (SELECT r.id FROM momento_billing.quota_reservation AS r"
+			   " WHERE r.id OPERATOR(pg_catalog.=) ANY (ARRAY("
+			   "SELECT o.id FROM oldest AS o WHERE o.expires_at OPERATOR(pg_catalog.<) $1)) FOR UPDATE SKIP LOCKED),"
+			   " gone AS (DELETE FROM momento_billing.quota_reservation AS r USING free AS f"
+			   " WHERE r.id OPERATOR(pg_catalog.=) f.id RETURNING r.state, r.grant_ids, r.grant_units),"
+			   " back AS (SELECT n.id, pg_catalog.sum(n.units)::pg_catalog.int8 AS units"
+			   " FROM gone AS g, ROWS FROM (pg_catalog.unnest(g.grant_ids), pg_catalog.unnest(g.grant_units)) AS n (id, units)"
+			   " WHERE g.state OPERATOR(pg_catalog.=) 'held' GROUP BY n.id),"
+			   " given AS (UPDATE momento_billing.quota_grant AS q SET remaining = q.remaining OPERATOR(pg_catalog.+) b.units"
+			   " FROM back AS b WHERE q.id OPERATOR(pg_catalog.=) b.id)"
+			   " SELECT FROM gone",
+			   1, types, args, SPI_OK_SELECT);
+	return removed + SPI_processed > 0;
+}
+
+/* The worker tells the app. */
+static void
+note_crossing(MbAccount *account, int crossed)
+{
+	if (crossed > account->crossed)
+		mb_stats_wake_at_end();
+	account->crossed = crossed;
+}
+
+/* From how many units on 80 and 100 percent are used; never, without a limit. */
+static void
+limits(const MbAccount *account, Datum *percent_80, Datum *percent_100)
+{
+	int64		limit = account->allowance.limit;
+
+	*percent_80 = Int64GetDatum(limit > 0 ? mb_allowance_80_percent(limit) : INT64_MAX);
+	*percent_100 = Int64GetDatum(limit > 0 ? limit : INT64_MAX);
+}
+
+/* $1 to $3 */
+static void
+usage_key(const MbAccount *account, Datum *args)
+{
+	args[0] = mb_spi_text_datum(account->user_id);
+	args[1] = mb_spi_text_datum(account->feature);
+	args[2] = TimestampTzGetDatum(account->counted);
+}
+
+/*
+ * All periods from the oldest that a hold is in, the newest first.  A hold
+ * that is made meanwhile is made in a row that is locked here.  False if there
+ * is no row of the counted period.
+ */
+static bool
+lock_usage(MbAccount *account)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	Datum		args[3];
+	bool		found = false;
+
+	usage_key(account, args);
+	mb_spi_run(&plan,
+			   "SELECT period_start, used, held, crossed FROM momento_billing.usage"
+			   OF_USAGE " AND period_start OPERATOR(pg_catalog.>=) LEAST($3,"
+			   " (SELECT pg_catalog.min(period_start) FROM momento_billing.quota_reservation"
+			   OF_USAGE " AND state OPERATOR(pg_catalog.=) 'held'))"
+			   " ORDER BY period_start DESC FOR NO KEY UPDATE",
+			   3, types, args, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+
+		if (DatumGetTimestampTz(SPI_getbinval(tuple, desc, 1, &isnull)) != account->counted)
+			continue;
+		account->allowance.used = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
+		account->allowance.held = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
+		account->crossed = DatumGetInt16(SPI_getbinval(tuple, desc, 4, &isnull));
+		found = true;
+	}
+	return found;
+}
+
+static void
+insert_usage(const MbAccount *account)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	Datum		args[3];
+
+	usage_key(account, args);
+	mb_spi_run(&plan,
+			   "INSERT INTO momento_billing.usage (user_id, feature, period_start) VALUES ($1, $2, $3)"
+			   " ON CONFLICT (user_id, feature, period_start) DO NOTHING",
+			   3, types, args, SPI_OK_INSERT);
+}
+
+/*
+ * Holds that are over end here, whoever made them: their units of the plan are
+ * free in the period that counts them; those of grants are the caller's to
+ * give back.
+ */
+static void
+end_expired(MbAccount *account, MbUnits **expired, int *nexpired)
+{
+	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr plan_other = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	Oid			other_types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID};
+	Datum		args[4];
+	SPITupleTable *table;
+
+	usage_key(account, args);
+	args[2] = TimestampTzGetDatum(account->now);
+	mb_spi_run(&plan,
+			   "UPDATE momento_billing.quota_reservation SET state = 'expired'"
+			   OF_USAGE " AND state OPERATOR(pg_catalog.=) 'held' AND expires_at OPERATOR(pg_catalog.<=) $3"
+			   " RETURNING period_start, plan_units, grant_ids, grant_units",
+			   3, types, args, SPI_OK_UPDATE_RETURNING);
+	table = SPI_tuptable;
+	*nexpired = (int) SPI_processed;
+	*expired = palloc(Max(*nexpired, 1) * sizeof(MbUnits));
+	for (int i = 0; i < *nexpired; i++)
+	{
+		MbUnits    *units = &(*expired)[i];
+		bool		isnull;
+
+		args[2] = SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull);
+		args[3] = SPI_getbinval(table->vals[i], table->tupdesc, 2, &isnull);
+		*units = mb_units_from_datums(args[3],
+									  SPI_getbinval(table->vals[i], table->tupdesc, 3, &isnull),
+									  SPI_getbinval(table->vals[i], table->tupdesc, 4, &isnull));
+		if (DatumGetTimestampTz(args[2]) == account->counted)
+			account->allowance.held = Max(account->allowance.held - units->plan, 0);
+		mb_spi_run(&plan_other,
+				   "UPDATE momento_billing.usage SET held = GREATEST(held OPERATOR(pg_catalog.-) $4, 0), updated_at = pg_catalog.clock_timestamp()"
+				   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3",
+				   4, other_types, args, SPI_OK_UPDATE);
+	}
+}
+
+/* All that the user ever got: what is given back may belong to any of them. */
+static void
+lock_grants(MbAccount *account)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID};
+	MbAllowance *allowance = &account->allowance;
+	Datum		args[3];
+
+	allowance->ngrants = 0;
+	if (!account->catalog->has_quota_grants)
+		return;
+	usage_key(account, args);
+	mb_spi_run(&plan,
+			   "SELECT id, remaining, expires_at FROM momento_billing.quota_grant"
+			   OF_USAGE " ORDER BY id FOR NO KEY UPDATE",
+			   2, types, args, SPI_OK_SELECT);
+	allowance->ngrants = (int) SPI_processed;
+	allowance->grants = palloc(Max(allowance->ngrants, 1) * sizeof(MbQuotaGrant));
+	for (int i = 0; i < allowance->ngrants; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MbQuotaGrant *grant = &allowance->grants[i];
+		bool		isnull;
+
+		grant->id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+		grant->remaining = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
+		grant->expires_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 3, &isnull));
+		if (isnull)
+			grant->expires_at = INT64_MAX;
+	}
+}
