@@ -8,6 +8,7 @@
 
 #include "app_binding.h"
 #include "catalog.h"
+#include "early.h"
 #include "settings.h"
 #include "spi.h"
 #include "stats.h"
@@ -26,5 +27,6 @@ _PG_init(void)
 	mb_catalog_init();
 	mb_binding_init();
 	mb_stats_init();
+	mb_early_init();
 	mb_worker_init();
 }

@@ -218,7 +218,10 @@ read_expired(MbAccount *account)
 	mb_probe_begin(&scan, &account->catalog->quota_reservation_probe, rel, keys);
 	while ((slot = mb_probe_next(&scan)) != NULL)
 	{
-		/* id, user_id, feature, period_start, amount, plan_units, grant_ids, grant_units, expires_at, state */
+		/*
+		 * id, user_id, feature, period_start, amount, plan_units, grant_ids,
+		 * grant_units, expires_at, state
+		 */
 		bool		isnull;
 		MbUnits		units;
 
@@ -230,7 +233,7 @@ read_expired(MbAccount *account)
 		units = mb_units_from_datums(slot->tts_values[5], slot->tts_values[6], slot->tts_values[7]);
 		account->has_expired = true;
 		if (DatumGetTimestampTz(slot->tts_values[3]) == account->counted)
-			account->allowance.held = Max(account->allowance.held - units.plan, 0);
+			account->allowance.held -= Min(units.plan, account->allowance.held);
 		(void) mb_allowance_give_back(&account->allowance, mb_units_total(&units), &units);
 	}
 	mb_probe_end(&scan);

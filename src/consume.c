@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "consume.h"
+#include "early.h"
 #include "quota_store.h"
 #include "reads.h"
 #include "spi.h"
@@ -97,7 +98,9 @@ mb_consume(const MbUse *use, MbAnswer *answer)
 	{
 		CHECK_FOR_INTERRUPTS();
 		SPI_connect();
+		mb_early_begin();
 		done = attempt(use, call, &account, answer);
+		mb_early_end();
 		SPI_finish();
 	}
 }
@@ -172,7 +175,10 @@ attempt(const MbUse *use, const char *call, MbAccount *account, MbAnswer *answer
 	{
 		answer->expires_at = account->now + use->ttl;
 		answer->reservation_id = mb_quota_insert_reservation(account, use->amount, &units, answer->expires_at);
-		units = (MbUnits) {0};	/* the reservation has them */
+		units = (MbUnits)
+		{
+			0
+		};						/* the reservation has them */
 	}
 	describe(account, answer);
 	if (call != NULL)

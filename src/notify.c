@@ -95,7 +95,10 @@ mb_notify_send(void)
 	}
 }
 
-/* Rows that a consumer has locked follow when it has ended, which wakes us. */
+/*
+ * Rows that a consumer has locked follow when it has ended, which wakes us.
+ * A month that is over, because nobody was there to tell, is no news.
+ */
 bool
 mb_notify_quotas(void)
 {
@@ -110,7 +113,9 @@ mb_notify_quotas(void)
 			   " WHERE u.user_id OPERATOR(pg_catalog.=) d.user_id AND u.feature OPERATOR(pg_catalog.=) d.feature"
 			   " AND u.period_start OPERATOR(pg_catalog.=) d.period_start"
 			   " RETURNING u.user_id, u.feature, u.crossed::pg_catalog.text,"
-			   " pg_catalog.to_char(pg_catalog.timezone('UTC', u.period_start), 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')",
+			   " pg_catalog.to_char(pg_catalog.timezone('UTC', u.period_start), 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
+			   " CASE WHEN u.period_start OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '32 days'::pg_catalog.interval)"
+			   " THEN 'now' END",
 			   0, NULL, NULL, SPI_OK_UPDATE_RETURNING);
 	for (uint64 i = 0; mb_notify && i < SPI_processed; i++)
 	{
@@ -120,7 +125,7 @@ mb_notify_quotas(void)
 		MbText		percent = mb_spi_get_text(tuple, desc, 3);
 		StringInfoData json;
 
-		if (user_id.len > MAX_USER_ID)
+		if (user_id.len > MAX_USER_ID || mb_spi_get_text(tuple, desc, 5).data == NULL)
 			continue;
 		initStringInfo(&json);
 		appendStringInfoChar(&json, '{');

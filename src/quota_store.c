@@ -382,7 +382,7 @@ end_expired(MbAccount *account, MbUnits **expired, int *nexpired)
 									  SPI_getbinval(table->vals[i], table->tupdesc, 3, &isnull),
 									  SPI_getbinval(table->vals[i], table->tupdesc, 4, &isnull));
 		if (DatumGetTimestampTz(args[2]) == account->counted)
-			account->allowance.held = Max(account->allowance.held - units->plan, 0);
+			account->allowance.held -= Min(units->plan, account->allowance.held);
 		mb_spi_run(&plan_other,
 				   "UPDATE momento_billing.usage SET held = GREATEST(held OPERATOR(pg_catalog.-) $4, 0), updated_at = pg_catalog.clock_timestamp()"
 				   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3",

@@ -15,6 +15,7 @@
 
 #include "account.h"
 #include "consume.h"
+#include "early.h"
 #include "quota_store.h"
 #include "reads.h"
 #include "request.h"
@@ -46,10 +47,12 @@ refund_quota(PG_FUNCTION_ARGS)
 	PopActiveSnapshot();
 
 	SPI_connect();
+	mb_early_begin();
 	values[0] = Int64GetDatum(key.data != NULL ? refund_request(&account, key, amount) : refund_current(&account, amount));
 	values[1] = Int64GetDatum(account.allowance.used);
 	values[2] = Int64GetDatum(mb_allowance_remaining(&account.allowance, account.now));
 	nulls[2] = account.allowance.limit == MB_UNLIMITED;
+	mb_early_end();
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(mb_spi_result_desc(fcinfo, &desc), values, nulls)));
 }

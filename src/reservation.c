@@ -13,6 +13,7 @@
 #include "utils/snapmgr.h"
 
 #include "account.h"
+#include "early.h"
 #include "quota_store.h"
 #include "spi.h"
 
@@ -96,6 +97,7 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 	account.allowance.limit = mb_account_limit(&account, feature);
 	PopActiveSnapshot();
 
+	mb_early_begin();
 	mb_quota_lock(&account, reservation.period_start);
 	if (!mb_quota_read_reservation(id, true, &reservation))
 		elog(ERROR, "reservation " INT64_FORMAT " has gone", id);
@@ -128,6 +130,7 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 		settled->reason = "reservation_expired";
 	}
 	mb_quota_write(&account);
+	mb_early_end();
 	if (settled->done && commit)
 		settled->amount = reservation.amount;
 	settled->used = account.allowance.used;
@@ -143,7 +146,7 @@ settle_held(MbAccount *account, MbReservation *reservation, int64 actual, bool c
 {
 	MbUnits    *units = &reservation->units;
 
-	account->allowance.held -= units->plan;
+	account->allowance.held -= Min(units->plan, account->allowance.held);
 	(void) mb_allowance_give_back(&account->allowance, mb_units_total(units) - actual, units);
 	account->allowance.used += units->plan;
 	if (commit)
