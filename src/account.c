@@ -43,12 +43,12 @@ mb_account_open(MbAccount *account, MbText user_id)
 }
 
 void
-mb_account_read(MbAccount *account, int feature)
+mb_account_read(MbAccount *account, int feature, MbTime counted)
 {
 	bool		taken = false;
 
 	account->feature = account->catalog->plans.features[feature].name;
-	account->counted = account->period.start;
+	account->counted = counted;
 	account->allowance = (MbAllowance)
 	{
 		.limit = mb_account_limit(account, feature)

@@ -33,10 +33,11 @@ typedef struct MbAccount
 extern void mb_account_open(MbAccount *account, MbText user_id);
 
 /*
- * What the user has of a feature, by its index, in the current period; under
- * the active snapshot.  Grants are allocated in the current context.
+ * What the user has of a feature, by its index, in the period that begins at
+ * "counted"; under the active snapshot.  Grants are allocated in the current
+ * context.
  */
-extern void mb_account_read(MbAccount *account, int feature);
+extern void mb_account_read(MbAccount *account, int feature, MbTime counted);
 
 /* The limit of a feature in the user's tier: units, MB_UNLIMITED or MB_NOT_IN_PLAN. */
 extern int64 mb_account_limit(const MbAccount *account, int feature);

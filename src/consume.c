@@ -144,7 +144,7 @@ read_account(const MbUse *use, const char *call, MbAccount *account, MbAnswer *a
 	account->feature = account->catalog->plans.features[feature].name;
 	if (call == NULL || !mb_request_find(account, use->key, call, answer))
 	{
-		mb_account_read(account, feature);
+		mb_account_read(account, feature, account->period.start);
 		*answer = (MbAnswer)
 		{
 			.allowed = false
@@ -232,15 +232,19 @@ describe(const MbAccount *account, MbAnswer *answer)
 static MbTime
 ttl_argument(Datum datum, bool isnull)
 {
-	const Interval *ttl = isnull ? NULL : DatumGetIntervalP(datum);
+	Interval	ttl = {0};
 
-	if (ttl == NULL || ttl->month != 0 || ttl->day < 0 || ttl->day > 1 ||
-		ttl->time < -MAX_TTL || ttl->time > MAX_TTL ||
-		ttl->day * USECS_PER_DAY + ttl->time <= 0 || ttl->day * USECS_PER_DAY + ttl->time > MAX_TTL)
+	if (!isnull)
+		ttl = *DatumGetIntervalP(datum);
+	if (ttl.month == 0 && ttl.day >= 0 && ttl.day <= 1 && ttl.time >= -MAX_TTL && ttl.time <= MAX_TTL)
+		ttl.time += ttl.day * USECS_PER_DAY;
+	else
+		ttl.time = 0;
+	if (ttl.time <= 0 || ttl.time > MAX_TTL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("ttl must be more than 0 and at most 24 hours")));
-	return ttl->day * USECS_PER_DAY + ttl->time;
+	return ttl.time;
 }
 
 /* The columns from allowed to replayed; returns how many. */

@@ -10,7 +10,8 @@
  *
  * Nothing answered is lost: who has counted on top of an unflushed commit is
  * behind it in the WAL, so whatever makes the later one durable makes the
- * earlier one so.  Nothing is over-sold: the rows and their locks are as ever.
+ * earlier one so; and who only repeats an answer flushes it first.  Nothing is
+ * over-sold: the rows and their locks are as ever.
  * What is given up is that others see a unit as used a moment before it is
  * durable.  For other data that may be too early to see it; so a transaction
  * that has written anything else, be it before, between or after, is left
@@ -18,6 +19,8 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "replication/syncrep.h"
@@ -53,6 +56,19 @@ mb_early_end(void)
 {
 	ours = begun ? XactLastRecEnd : InvalidXLogRecPtr;
 	begun = false;
+}
+
+void
+mb_early_flush(TupleTableSlot *slot)
+{
+	TransactionId xmin = HeapTupleHeaderGetXmin(ExecFetchSlotHeapTuple(slot, false, NULL)->t_data);
+	XLogRecPtr	commit;
+
+	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF || RecoveryInProgress() || TransactionIdIsCurrentTransactionId(xmin))
+		return;
+	commit = TransactionIdGetCommitLSN(xmin);
+	if (commit != InvalidXLogRecPtr)
+		XLogFlush(commit);
 }
 
 static void

@@ -5,6 +5,10 @@
 #ifndef MB_EARLY_H
 #define MB_EARLY_H
 
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+
 /* Register the callbacks; once, from _PG_init. */
 extern void mb_early_init(void);
 
@@ -15,5 +19,11 @@ extern void mb_early_init(void);
  */
 extern void mb_early_begin(void);
 extern void mb_early_end(void);
+
+/*
+ * An answer is taken from a row: make the commit durable that made the row
+ * visible, which may be one that is not flushed yet.
+ */
+extern void mb_early_flush(TupleTableSlot *slot);
 
 #endif							/* MB_EARLY_H */

@@ -103,12 +103,14 @@ bool
 mb_notify_quotas(void)
 {
 	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID};
+	Datum		args[1] = {Int64GetDatum(MAX_QUOTAS)};
 
 	if (!queue_has_room())
 		return true;
 	mb_spi_run(&plan,
 			   "WITH due AS MATERIALIZED (SELECT user_id, feature, period_start FROM momento_billing.usage"
-			   " WHERE crossed OPERATOR(pg_catalog.>) notified LIMIT " CppAsString2(MAX_QUOTAS) " FOR NO KEY UPDATE SKIP LOCKED)"
+			   " WHERE crossed OPERATOR(pg_catalog.>) notified LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
 			   " UPDATE momento_billing.usage AS u SET notified = u.crossed FROM due AS d"
 			   " WHERE u.user_id OPERATOR(pg_catalog.=) d.user_id AND u.feature OPERATOR(pg_catalog.=) d.feature"
 			   " AND u.period_start OPERATOR(pg_catalog.=) d.period_start"
@@ -116,7 +118,7 @@ mb_notify_quotas(void)
 			   " pg_catalog.to_char(pg_catalog.timezone('UTC', u.period_start), 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
 			   " CASE WHEN u.period_start OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '32 days'::pg_catalog.interval)"
 			   " THEN 'now' END",
-			   0, NULL, NULL, SPI_OK_UPDATE_RETURNING);
+			   1, types, args, SPI_OK_UPDATE_RETURNING);
 	for (uint64 i = 0; mb_notify && i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];

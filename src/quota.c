@@ -37,7 +37,7 @@ quota_remaining(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (limit == MB_NOT_IN_PLAN && !account.catalog->has_quota_grants)
 		PG_RETURN_INT64(0);
-	mb_account_read(&account, feature);
+	mb_account_read(&account, feature, account.period.start);
 	PG_RETURN_INT64(mb_allowance_remaining(&account.allowance, account.now));
 }
 
@@ -76,7 +76,7 @@ all_features(FunctionCallInfo fcinfo, MbText user_id)
 		Datum		values[10];
 		bool		nulls[10] = {false};
 
-		mb_account_read(&account, i);
+		mb_account_read(&account, i, account.period.start);
 		values[0] = mb_spi_text_datum(account.feature);
 		values[1] = mb_spi_text_datum(plans->tiers[account.tier].name);
 		values[2] = Int64GetDatum(allowance->used);

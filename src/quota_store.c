@@ -20,12 +20,14 @@
 	" WHERE user_id OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2"
 
 /*
- * What a share of the limit has been reached, if units of the plan are used:
- * 80 and 100 percent, whose units are $5 and $6.
+ * What share of the limit is reached when more units of the plan are used:
+ * 80 and 100 percent, whose units are $5 and $6.  Where fewer are, after a
+ * downgrade, nothing is crossed.
  */
-#define CROSSED(used) \
-	" crossed = GREATEST(crossed, CASE WHEN " used " OPERATOR(pg_catalog.>=) $6 THEN 100" \
-	" WHEN " used " OPERATOR(pg_catalog.>=) $5 THEN 80 ELSE 0 END)::pg_catalog.int2"
+#define CROSSED(new_used) \
+	" crossed = CASE WHEN " new_used " OPERATOR(pg_catalog.<=) used THEN crossed" \
+	" WHEN " new_used " OPERATOR(pg_catalog.>=) $6 THEN 100" \
+	" WHEN " new_used " OPERATOR(pg_catalog.>=) $5 THEN GREATEST(crossed, 80) ELSE crossed END::pg_catalog.int2"
 
 static void note_crossing(MbAccount *account, int crossed);
 static void limits(const MbAccount *account, Datum *percent_80, Datum *percent_100);

@@ -21,9 +21,10 @@
 #include "request.h"
 #include "spi.h"
 
-static int64 refund_request(MbAccount *account, MbText key, int64 amount);
+static int64 refund_request(MbAccount *account, int feature, MbText key, int64 amount);
+static int64 refund_current(MbAccount *account, int feature, int64 amount);
 static int64 give_back(MbAccount *account, MbTime counted, int64 amount, MbUnits *units);
-static int64 refund_current(MbAccount *account, int64 amount);
+static void look(MbAccount *account, int feature, MbTime counted);
 
 PG_FUNCTION_INFO_V1(refund_quota);
 
@@ -37,22 +38,26 @@ refund_quota(PG_FUNCTION_ARGS)
 	int64		amount = mb_amount_argument(PG_GETARG_DATUM(2), PG_ARGISNULL(2));
 	MbText		key = mb_key_argument(PG_GETARG_DATUM(3), PG_ARGISNULL(3));
 	MbAccount	account;
+	int			feature;
 	Datum		values[3];
 	bool		nulls[3] = {false};
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	mb_account_open(&account, user_id);
-	mb_account_read(&account, mb_feature_argument(&account.catalog->plans, name));
 	PopActiveSnapshot();
+	feature = mb_feature_argument(&account.catalog->plans, name);
+	account.feature = account.catalog->plans.features[feature].name;
+	account.allowance.limit = mb_account_limit(&account, feature);
 
 	SPI_connect();
 	mb_early_begin();
-	values[0] = Int64GetDatum(key.data != NULL ? refund_request(&account, key, amount) : refund_current(&account, amount));
+	values[0] = Int64GetDatum(key.data != NULL ? refund_request(&account, feature, key, amount) :
+							  refund_current(&account, feature, amount));
+	mb_early_end();
 	values[1] = Int64GetDatum(account.allowance.used);
 	values[2] = Int64GetDatum(mb_allowance_remaining(&account.allowance, account.now));
 	nulls[2] = account.allowance.limit == MB_UNLIMITED;
-	mb_early_end();
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(mb_spi_result_desc(fcinfo, &desc), values, nulls)));
 }
@@ -63,15 +68,20 @@ refund_quota(PG_FUNCTION_ARGS)
  * once it is committed, which is final.
  */
 static int64
-refund_request(MbAccount *account, MbText key, int64 amount)
+refund_request(MbAccount *account, int feature, MbText key, int64 amount)
 {
 	MbRequest	request;
 	MbReservation reservation = {0};
 	MbUnits    *units = &request.units;
 	MbTime		counted;
+	bool		settled = true;
+	int64		refunded;
 
 	if (!mb_request_lock(account->user_id, key, &request))
+	{
+		look(account, feature, account->period.start);
 		return 0;
+	}
 	if (!mb_text_eq(request.feature, account->feature))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -80,42 +90,55 @@ refund_request(MbAccount *account, MbText key, int64 amount)
 	counted = request.period_start;
 	if (request.reservation_id != 0)
 	{
-		if (!mb_quota_read_reservation(request.reservation_id, false, &reservation) ||
-			!mb_text_is(reservation.state, "committed"))
-			return 0;
+		settled = mb_quota_read_reservation(request.reservation_id, false, &reservation) &&
+			mb_text_is(reservation.state, "committed");
 		units = &reservation.units;
-		counted = reservation.period_start;
+		if (settled)
+			counted = reservation.period_start;
 	}
-	amount = Min(amount - request.refunded, mb_units_total(units));
+	amount = settled ? Min(amount - request.refunded, mb_units_total(units)) : 0;
 	if (amount <= 0)
+	{
+		look(account, feature, counted);
 		return 0;
-	amount = give_back(account, counted, amount, units);
+	}
+	refunded = give_back(account, counted, amount, units);
 	mb_request_refund(account->user_id, key, request.refunded + amount, &request.units);
 	if (request.reservation_id != 0)
 		mb_quota_update_reservation(&reservation);
-	return amount;
-}
-
-static int64
-give_back(MbAccount *account, MbTime counted, int64 amount, MbUnits *units)
-{
-	MbAllowance *allowance = &account->allowance;
-
-	mb_quota_lock(account, counted);
-	allowance->used -= Min(mb_allowance_give_back(allowance, amount, units), allowance->used);
-	mb_quota_write(account);
-	return amount;
+	return refunded;
 }
 
 /* Without a key: whatever has been used of the plan in this period. */
 static int64
-refund_current(MbAccount *account, int64 amount)
+refund_current(MbAccount *account, int feature, int64 amount)
 {
-	if (account->allowance.used == 0)
-		return 0;
-	mb_quota_lock(account, account->period.start);
-	amount = Min(amount, account->allowance.used);
-	account->allowance.used -= amount;
+	MbUnits		units = {.plan = amount};
+
+	look(account, feature, account->period.start);
+	return account->allowance.used > 0 ? give_back(account, account->counted, amount, &units) : 0;
+}
+
+/* Never more than is counted as used, which another refund may have lowered. */
+static int64
+give_back(MbAccount *account, MbTime counted, int64 amount, MbUnits *units)
+{
+	int64		of_plan;
+	int64		plan_back;
+
+	mb_quota_lock(account, counted);
+	of_plan = mb_allowance_give_back(&account->allowance, amount, units);
+	plan_back = Min(of_plan, account->allowance.used);
+	account->allowance.used -= plan_back;
 	mb_quota_write(account);
-	return amount;
+	return amount - of_plan + plan_back;
+}
+
+/* What there is now, after whatever was waited for. */
+static void
+look(MbAccount *account, int feature, MbTime counted)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	mb_account_read(account, feature, counted);
+	PopActiveSnapshot();
 }

@@ -14,6 +14,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "early.h"
 #include "request.h"
 #include "spi.h"
 
@@ -67,6 +68,7 @@ mb_request_find(const MbAccount *account, MbText key, const char *arguments, MbA
 		const Datum *values;
 		const bool *nulls;
 
+		mb_early_flush(slot);
 		slot_getsomeattrs(slot, desc->natts);
 		values = slot->tts_values - 1;
 		nulls = slot->tts_isnull - 1;
