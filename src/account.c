@@ -152,15 +152,14 @@ read_usage(MbAccount *account)
 	mb_probe_begin(&scan, &account->catalog->usage_probe, rel, keys);
 	slot = mb_probe_next(&scan);
 	account->exists = slot != NULL;
-	account->crossed = 0;
 	if (slot != NULL)
 	{
-		/* user_id, feature, period_start, used, held, crossed */
+		/* user_id, feature, period_start, used, held */
 		bool		isnull;
 
 		account->allowance.used = DatumGetInt64(slot_getattr(slot, 4, &isnull));
 		account->allowance.held = DatumGetInt64(slot_getattr(slot, 5, &isnull));
-		account->crossed = DatumGetInt16(slot_getattr(slot, 6, &isnull));
+		account->row = slot->tts_tid;
 	}
 	mb_probe_end(&scan);
 	/* kept to the transaction's end, as the executor does */

@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#include "storage/itemptr.h"
+
 #include "allowance.h"
 #include "catalog.h"
 #include "period.h"
@@ -24,7 +26,9 @@ typedef struct MbAccount
 	MbTime		counted;		/* start of the period that is counted in */
 	MbAllowance allowance;
 	bool		exists;			/* is there a row of usage? */
-	int			crossed;		/* percent of the limit once reached */
+	ItemPointerData row;		/* where; good for the snapshot it was read
+								 * with */
+	int64		locked_used;	/* when it was locked; see quota_store.h */
 	bool		has_expired;	/* some of what is held in the row, or taken
 								 * off grants, does not count any more */
 } MbAccount;

@@ -25,12 +25,11 @@ mb_units_total(const MbUnits *units)
 int64_t
 mb_allowance_plan(const MbAllowance *allowance)
 {
-	if (allowance->limit == MB_UNLIMITED)
-		return INT64_MAX;
-	if (allowance->limit == MB_NOT_IN_PLAN || allowance->used >= allowance->limit ||
-		allowance->held >= allowance->limit - allowance->used)
+	int64_t		limit = allowance->limit == MB_UNLIMITED ? INT64_MAX : allowance->limit;
+
+	if (limit == MB_NOT_IN_PLAN || allowance->used >= limit || allowance->held >= limit - allowance->used)
 		return 0;
-	return allowance->limit - allowance->used - allowance->held;
+	return limit - allowance->used - allowance->held;
 }
 
 int64_t

@@ -43,13 +43,13 @@ typedef struct MbUnits
 
 extern int64_t mb_units_total(const MbUnits *units);
 
-/* Units of the plan that are left; INT64_MAX if unlimited. */
+/* Units of the plan that are left; if unlimited, those that can still be counted. */
 extern int64_t mb_allowance_plan(const MbAllowance *allowance);
 
 /* Units of the grants that are left at a time; sums stop at INT64_MAX. */
 extern int64_t mb_allowance_granted(const MbAllowance *allowance, MbTime at);
 
-/* All that is left at a time: never below 0; INT64_MAX if unlimited. */
+/* All that is left at a time: never below 0. */
 extern int64_t mb_allowance_remaining(const MbAllowance *allowance, MbTime at);
 
 /*

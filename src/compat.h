@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -29,6 +30,21 @@
 #else
 #define mb_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* Whether an update has to be put into the indexes. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes MbUpdateIndexes;
+#else
+typedef bool MbUpdateIndexes;
+#endif
+
+#if PG_VERSION_NUM >= 140000
+#define mb_index_insert(index, values, isnull, tid, heap, unique_check) \
+	index_insert(index, values, isnull, tid, heap, unique_check, false, NULL)
+#else
+#define mb_index_insert(index, values, isnull, tid, heap, unique_check) \
+	index_insert(index, values, isnull, tid, heap, unique_check, NULL)
 #endif
 
 /* A lexer of UTF-8 that checks the grammar only. */

@@ -91,18 +91,31 @@ void
 mb_consume(const MbUse *use, MbAnswer *answer)
 {
 	char	   *call = use->key.data != NULL ? arguments(use) : NULL;
-	MbAccount	account;
-	bool		done = false;
+	bool		done;
 
-	while (!done && read_account(use, call, &account, answer))
+	do
 	{
+		MbAccount	account;
+
 		CHECK_FOR_INTERRUPTS();
-		SPI_connect();
-		mb_early_begin();
-		done = attempt(use, call, &account, answer);
-		mb_early_end();
-		SPI_finish();
-	}
+
+		/*
+		 * Each statement of a volatile function looks at what is committed by
+		 * then, and so does each attempt.
+		 */
+		CommandCounterIncrement();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		done = !read_account(use, call, &account, answer);
+		if (!done)
+		{
+			SPI_connect();
+			mb_early_begin();
+			done = attempt(use, call, &account, answer);
+			mb_early_end();
+			SPI_finish();
+		}
+		PopActiveSnapshot();
+	} while (!done);
 }
 
 int64
@@ -128,32 +141,25 @@ arguments(const MbUse *use)
 
 /*
  * False if the answer is clear without any change: the key has been answered,
- * or there is not enough.  Each statement of a volatile function looks at what
- * is committed by then, and so does each of our attempts.
+ * or there is not enough.
  */
 static bool
 read_account(const MbUse *use, const char *call, MbAccount *account, MbAnswer *answer)
 {
-	bool		enough = false;
 	int			feature;
 
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	mb_account_open(account, use->user_id);
 	feature = mb_feature_argument(&account->catalog->plans, use->feature);
 	account->feature = account->catalog->plans.features[feature].name;
-	if (call == NULL || !mb_request_find(account, use->key, call, answer))
+	if (call != NULL && mb_request_find(account, use->key, call, answer))
+		return false;
+	mb_account_read(account, feature, account->period.start);
+	*answer = (MbAnswer)
 	{
-		mb_account_read(account, feature, account->period.start);
-		*answer = (MbAnswer)
-		{
-			.allowed = false
-		};
-		describe(account, answer);
-		enough = use->amount <= mb_allowance_remaining(&account->allowance, account->now);
-	}
-	PopActiveSnapshot();
-	return enough;
+		.allowed = false
+	};
+	describe(account, answer);
+	return use->amount <= mb_allowance_remaining(&account->allowance, account->now);
 }
 
 /* False if somebody has come in between, and nothing has been done. */

@@ -30,10 +30,10 @@ enforce_quota(PG_FUNCTION_ARGS)
 	MbAnswer	answer;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) || TRIGGER_FIRED_INSTEAD(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("\"enforce_quota\" must be called as a trigger on INSERT, for each row"),
+				 errmsg("\"enforce_quota\" must be called as a trigger AFTER or BEFORE INSERT, for each row"),
 				 errhint("CREATE TRIGGER ... AFTER INSERT ON ... FOR EACH ROW EXECUTE FUNCTION momento_billing.enforce_quota('feature', 'userId');")));
 	args = trigdata->tg_trigger->tgargs;
 	if (trigdata->tg_trigger->tgnargs != 2)

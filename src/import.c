@@ -14,6 +14,9 @@
 #include "reads.h"
 #include "spi.h"
 
+/* More than anybody uses in a month. */
+#define MAX_VALUE INT64CONST(1000000000000000)
+
 /* A key's parts. */
 typedef struct Key
 {
@@ -42,10 +45,10 @@ import_redis_usage(PG_FUNCTION_ARGS)
 	MbAccount	account;
 	int			feature;
 
-	if (value < 0)
+	if (value < 0 || value > MAX_VALUE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("value must not be null or negative")));
+				 errmsg("value must be between 0 and " INT64_FORMAT, MAX_VALUE)));
 	mb_account_open(&account, mb_user_argument(mb_spi_text_datum(key.user_id), false));
 	feature = mb_feature_argument(&account.catalog->plans, key.feature);
 	account.feature = account.catalog->plans.features[feature].name;
@@ -124,30 +127,44 @@ keep_greater(const MbAccount *account, int64 value)
 {
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr plan_read = NULL;
-	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT2OID};
-	Datum		args[5];
+	static SPIPlanPtr plan_crossings = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID};
+	Datum		args[4];
 	int64		limit = account->allowance.limit;
-	int			crossed = limit <= 0 ? 0 : value >= limit ? 100 : value >= mb_allowance_80_percent(limit) ? 80 : 0;
 	bool		isnull;
 
 	args[0] = mb_spi_text_datum(account->user_id);
 	args[1] = mb_spi_text_datum(account->feature);
 	args[2] = TimestampTzGetDatum(account->counted);
 	args[3] = Int64GetDatum(value);
-	args[4] = Int16GetDatum(crossed);
+
+	/* what is there already costs the live consumers no wait */
+	mb_spi_run(&plan_read,
+			   "SELECT used FROM momento_billing.usage WHERE user_id OPERATOR(pg_catalog.=) $1"
+			   " AND feature OPERATOR(pg_catalog.=) $2 AND period_start OPERATOR(pg_catalog.=) $3",
+			   3, types, args, SPI_OK_SELECT);
+	if (SPI_processed > 0)
+	{
+		int64		used = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+
+		if (used >= value)
+			return used;
+	}
 	mb_spi_run(&plan,
-			   "INSERT INTO momento_billing.usage AS u (user_id, feature, period_start, used, crossed, notified)"
-			   " VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (user_id, feature, period_start) DO UPDATE"
-			   " SET used = $4, crossed = GREATEST(u.crossed, $5), notified = GREATEST(u.notified, $5),"
-			   " updated_at = pg_catalog.clock_timestamp() WHERE u.used OPERATOR(pg_catalog.<) $4",
-			   5, types, args, SPI_OK_INSERT);
-	if (SPI_processed == 0)
-		mb_spi_run(&plan_read,
-				   "SELECT used FROM momento_billing.usage WHERE user_id OPERATOR(pg_catalog.=) $1"
-				   " AND feature OPERATOR(pg_catalog.=) $2 AND period_start OPERATOR(pg_catalog.=) $3",
-				   3, types, args, SPI_OK_SELECT);
-	else
-		return value;
-	return SPI_processed == 0 ? value :
-		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+			   "INSERT INTO momento_billing.usage AS u (user_id, feature, period_start, used)"
+			   " VALUES ($1, $2, $3, $4) ON CONFLICT (user_id, feature, period_start) DO UPDATE"
+			   " SET used = GREATEST(u.used, $4), updated_at = pg_catalog.clock_timestamp() RETURNING used",
+			   4, types, args, SPI_OK_INSERT_RETURNING);
+	value = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (limit > 0 && value >= mb_allowance_80_percent(limit))
+	{
+		args[3] = Int64GetDatum(value >= limit ? 100 : 80);
+		mb_spi_run(&plan_crossings,
+				   "INSERT INTO momento_billing.quota_crossing (user_id, feature, period_start, percent, notified)"
+				   " SELECT $1, $2, $3, n.percent, true FROM (VALUES (80), (100)) AS n (percent)"
+				   " WHERE n.percent OPERATOR(pg_catalog.<=) $4"
+				   " ON CONFLICT (user_id, feature, period_start, percent) DO NOTHING",
+				   4, types, args, SPI_OK_INSERT);
+	}
+	return value;
 }

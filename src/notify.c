@@ -9,8 +9,8 @@
  * with the change; but first what others left, lest an older change of a user
  * be said after a newer one.
  *
- * What share of a limit has been reached is in the user's row of usage, beside
- * the share that has been said: so each is said once, whoever crosses it.
+ * What share of a limit a user has reached is kept, with whether it has been
+ * said: so each is said once in a period, whoever crosses it.
  */
 #include "postgres.h"
 
@@ -31,8 +31,8 @@
 /* A user id that would not fit into a notification is nobody's. */
 #define MAX_USER_ID 1000
 
-/* Rows of usage, which consumers wait for, that one transaction tells of. */
-#define MAX_QUOTAS 100
+/* Crossings that one transaction tells of. */
+#define MAX_QUOTAS 1000
 
 static bool queue_has_room(void);
 static void say(MbText user_id, MbText from, MbText to);
@@ -95,10 +95,7 @@ mb_notify_send(void)
 	}
 }
 
-/*
- * Rows that a consumer has locked follow when it has ended, which wakes us.
- * A month that is over, because nobody was there to tell, is no news.
- */
+/* A month that is over, because nobody was there to tell, is no news. */
 bool
 mb_notify_quotas(void)
 {
@@ -109,16 +106,16 @@ mb_notify_quotas(void)
 	if (!queue_has_room())
 		return true;
 	mb_spi_run(&plan,
-			   "WITH due AS MATERIALIZED (SELECT user_id, feature, period_start FROM momento_billing.usage"
-			   " WHERE crossed OPERATOR(pg_catalog.>) notified LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)"
-			   " UPDATE momento_billing.usage AS u SET notified = u.crossed FROM due AS d"
-			   " WHERE u.user_id OPERATOR(pg_catalog.=) d.user_id AND u.feature OPERATOR(pg_catalog.=) d.feature"
-			   " AND u.period_start OPERATOR(pg_catalog.=) d.period_start"
-			   " RETURNING u.user_id, u.feature, u.crossed::pg_catalog.text,"
-			   " pg_catalog.to_char(pg_catalog.timezone('UTC', u.period_start), 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
-			   " CASE WHEN u.period_start OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '32 days'::pg_catalog.interval)"
-			   " THEN 'now' END",
-			   1, types, args, SPI_OK_UPDATE_RETURNING);
+			   "WITH due AS MATERIALIZED (SELECT user_id, feature, period_start, percent FROM momento_billing.quota_crossing"
+			   " WHERE NOT notified LIMIT $1 FOR UPDATE),"
+			   " said AS (UPDATE momento_billing.quota_crossing AS c SET notified = true FROM due AS d"
+			   " WHERE c.user_id OPERATOR(pg_catalog.=) d.user_id AND c.feature OPERATOR(pg_catalog.=) d.feature"
+			   " AND c.period_start OPERATOR(pg_catalog.=) d.period_start AND c.percent OPERATOR(pg_catalog.=) d.percent)"
+			   " SELECT user_id, feature, percent::pg_catalog.text,"
+			   " pg_catalog.to_char(pg_catalog.timezone('UTC', period_start), 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
+			   " CASE WHEN period_start OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '32 days'::pg_catalog.interval)"
+			   " THEN 'now' END FROM due ORDER BY user_id, feature, percent",
+			   1, types, args, SPI_OK_SELECT);
 	for (uint64 i = 0; mb_notify && i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];

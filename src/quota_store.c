@@ -4,33 +4,31 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "quota_store.h"
 #include "spi.h"
 #include "stats.h"
 
-/* Rows of a table removed in one transaction. */
-#define REMOVE_ROWS "2000"
+/* Rows removed in one transaction, and rows of usage looked at in one. */
+#define REMOVE_ROWS "1000"
+#define WALK_ROWS "2000"
 
 #define OF_USAGE \
 	" WHERE user_id OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2"
 
-/*
- * What share of the limit is reached when more units of the plan are used:
- * 80 and 100 percent, whose units are $5 and $6.  Where fewer are, after a
- * downgrade, nothing is crossed.
- */
-#define CROSSED(new_used) \
-	" crossed = CASE WHEN " new_used " OPERATOR(pg_catalog.<=) used THEN crossed" \
-	" WHEN " new_used " OPERATOR(pg_catalog.>=) $6 THEN 100" \
-	" WHEN " new_used " OPERATOR(pg_catalog.>=) $5 THEN GREATEST(crossed, 80) ELSE crossed END::pg_catalog.int2"
-
-static void note_crossing(MbAccount *account, int crossed);
-static void limits(const MbAccount *account, Datum *percent_80, Datum *percent_100);
+static bool update_row(const MbAccount *account, int64 used, int64 held);
+static void note_crossing(const MbAccount *account, int64 before);
 static void usage_key(const MbAccount *account, Datum *args);
 static bool lock_usage(MbAccount *account);
 static void insert_usage(const MbAccount *account);
@@ -42,36 +40,41 @@ mb_quota_add(MbAccount *account, int64 used, int64 held)
 {
 	static SPIPlanPtr plan_update = NULL;
 	static SPIPlanPtr plan_insert = NULL;
-	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID};
-	Datum		args[7];
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID};
+	MbAllowance *allowance = &account->allowance;
+	Datum		args[6];
 	bool		isnull;
 
+	if (account->exists && update_row(account, used, held))
+	{
+		allowance->used += used;
+		allowance->held += held;
+		note_crossing(account, allowance->used - used);
+		return true;
+	}
 	usage_key(account, args);
 	args[3] = Int64GetDatum(used);
-	limits(account, &args[4], &args[5]);
-	args[6] = Int64GetDatum(held);
-
-	/* $6 is the limit, or more than can be reached */
+	args[4] = Int64GetDatum(held);
+	args[5] = Int64GetDatum((allowance->limit == MB_UNLIMITED ? INT64_MAX : allowance->limit) - used - held);
 	if (account->exists)
 		mb_spi_run(&plan_update,
-				   "UPDATE momento_billing.usage SET used = used OPERATOR(pg_catalog.+) $4, held = held OPERATOR(pg_catalog.+) $7,"
-				   CROSSED("used OPERATOR(pg_catalog.+) $4") ", updated_at = pg_catalog.clock_timestamp()"
+				   "UPDATE momento_billing.usage SET used = used OPERATOR(pg_catalog.+) $4, held = held OPERATOR(pg_catalog.+) $5,"
+				   " updated_at = pg_catalog.clock_timestamp()"
 				   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3"
-				   " AND used OPERATOR(pg_catalog.<=) ($6 OPERATOR(pg_catalog.-) held OPERATOR(pg_catalog.-) $4 OPERATOR(pg_catalog.-) $7)"
-				   " RETURNING used, held, crossed",
-				   7, types, args, SPI_OK_UPDATE_RETURNING);
+				   " AND used OPERATOR(pg_catalog.<=) ($6 OPERATOR(pg_catalog.-) held)"
+				   " RETURNING used, held",
+				   6, types, args, SPI_OK_UPDATE_RETURNING);
 	else
 		mb_spi_run(&plan_insert,
-				   "INSERT INTO momento_billing.usage (user_id, feature, period_start, used, held, crossed)"
-				   " VALUES ($1, $2, $3, $4, $7, CASE WHEN $4 OPERATOR(pg_catalog.>=) $6 THEN 100"
-				   " WHEN $4 OPERATOR(pg_catalog.>=) $5 THEN 80 ELSE 0 END)"
-				   " ON CONFLICT (user_id, feature, period_start) DO NOTHING RETURNING used, held, crossed",
-				   7, types, args, SPI_OK_INSERT_RETURNING);
+				   "INSERT INTO momento_billing.usage (user_id, feature, period_start, used, held)"
+				   " VALUES ($1, $2, $3, $4, $5)"
+				   " ON CONFLICT (user_id, feature, period_start) DO NOTHING RETURNING used, held",
+				   5, types, args, SPI_OK_INSERT_RETURNING);
 	if (SPI_processed == 0)
 		return false;
-	account->allowance.used = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	account->allowance.held = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	note_crossing(account, DatumGetInt16(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull)));
+	allowance->used = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	allowance->held = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	note_crossing(account, allowance->used - used);
 	return true;
 }
 
@@ -96,24 +99,21 @@ mb_quota_write(MbAccount *account)
 {
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr plan_grants = NULL;
-	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID};
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID};
 	Oid			grants_types[] = {INT8ARRAYOID, INT8ARRAYOID};
 	const MbAllowance *allowance = &account->allowance;
-	Datum		args[7];
-	bool		isnull;
+	Datum		args[5];
 
 	usage_key(account, args);
 	args[3] = Int64GetDatum(allowance->used);
-	limits(account, &args[4], &args[5]);
-	args[6] = Int64GetDatum(allowance->held);
+	args[4] = Int64GetDatum(allowance->held);
 	mb_spi_run(&plan,
-			   "UPDATE momento_billing.usage SET used = $4, held = $7,"
-			   CROSSED("$4") ", updated_at = pg_catalog.clock_timestamp()"
-			   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3 RETURNING crossed",
-			   7, types, args, SPI_OK_UPDATE_RETURNING);
+			   "UPDATE momento_billing.usage SET used = $4, held = $5, updated_at = pg_catalog.clock_timestamp()"
+			   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3",
+			   5, types, args, SPI_OK_UPDATE);
 	if (SPI_processed != 1)
 		elog(ERROR, "a locked row of usage has gone");
-	note_crossing(account, DatumGetInt16(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	note_crossing(account, account->locked_used);
 	if (allowance->ngrants > 0)
 	{
 		Datum	   *ids = palloc(allowance->ngrants * sizeof(Datum));
@@ -221,6 +221,59 @@ mb_quota_update_reservation(const MbReservation *reservation)
 }
 
 /*
+ * The table of counters is walked along its key, a part at a time: an index on
+ * the time would cost every consumer.
+ */
+bool
+mb_quota_remove_usage(MbTime before, MbUsageWalk *walk)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		args[4];
+	HeapTuple	last;
+	TupleDesc	desc;
+	bool		isnull;
+
+	args[0] = CStringGetTextDatum(walk->user_id != NULL ? walk->user_id : "");
+	args[1] = CStringGetTextDatum(walk->feature != NULL ? walk->feature : "");
+	args[2] = TimestampTzGetDatum(walk->period_start);
+	args[3] = TimestampTzGetDatum(before);
+	mb_spi_run(&plan,
+			   "WITH part AS MATERIALIZED (SELECT user_id, feature, period_start FROM momento_billing.usage"
+			   " WHERE ROW(user_id, feature, period_start) OPERATOR(pg_catalog.>) ROW($1, $2, $3)"
+			   " ORDER BY user_id, feature, period_start LIMIT " WALK_ROWS "),"
+			   " old AS MATERIALIZED (SELECT u.user_id, u.feature, u.period_start FROM part AS p"
+			   " JOIN momento_billing.usage AS u ON u.user_id OPERATOR(pg_catalog.=) p.user_id"
+			   " AND u.feature OPERATOR(pg_catalog.=) p.feature AND u.period_start OPERATOR(pg_catalog.=) p.period_start"
+			   " WHERE p.period_start OPERATOR(pg_catalog.<) $4 FOR UPDATE OF u SKIP LOCKED),"
+			   " gone AS (DELETE FROM momento_billing.usage AS u USING old AS o"
+			   " WHERE u.user_id OPERATOR(pg_catalog.=) o.user_id AND u.feature OPERATOR(pg_catalog.=) o.feature"
+			   " AND u.period_start OPERATOR(pg_catalog.=) o.period_start)"
+			   " SELECT user_id, feature, period_start FROM part ORDER BY user_id DESC, feature DESC, period_start DESC LIMIT 1",
+			   4, types, args, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return false;
+	last = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	mb_usage_walk_end(walk);
+	walk->user_id = MemoryContextStrdup(walk->context, SPI_getvalue(last, desc, 1));
+	walk->feature = MemoryContextStrdup(walk->context, SPI_getvalue(last, desc, 2));
+	walk->period_start = DatumGetTimestampTz(SPI_getbinval(last, desc, 3, &isnull));
+	return true;
+}
+
+void
+mb_usage_walk_end(MbUsageWalk *walk)
+{
+	if (walk->user_id != NULL)
+		pfree(walk->user_id);
+	if (walk->feature != NULL)
+		pfree(walk->feature);
+	walk->user_id = walk->feature = NULL;
+	walk->period_start = DT_NOBEGIN;
+}
+
+/*
  * A reservation that was never settled goes with the period's row that counts
  * it as held; what it has taken off grants is given back.  Reservations are
  * made, and are over, in the order of their ids.
@@ -228,28 +281,28 @@ mb_quota_update_reservation(const MbReservation *reservation)
 bool
 mb_quota_remove_old(MbTime before)
 {
-	static SPIPlanPtr plan_usage = NULL;
 	static SPIPlanPtr plan_requests = NULL;
+	static SPIPlanPtr plan_crossings = NULL;
 	static SPIPlanPtr plan_reservations = NULL;
 	Oid			types[] = {TIMESTAMPTZOID};
 	Datum		args[1] = {TimestampTzGetDatum(before)};
 	uint64		removed;
 
-	mb_spi_run(&plan_usage,
-			   "DELETE FROM momento_billing.usage AS u USING ("
-			   "SELECT user_id, feature, period_start FROM momento_billing.usage"
-			   " WHERE period_start OPERATOR(pg_catalog.<) $1 ORDER BY period_start LIMIT " REMOVE_ROWS
-			   " FOR UPDATE SKIP LOCKED) AS o"
-			   " WHERE u.user_id OPERATOR(pg_catalog.=) o.user_id AND u.feature OPERATOR(pg_catalog.=) o.feature"
-			   " AND u.period_start OPERATOR(pg_catalog.=) o.period_start",
-			   1, types, args, SPI_OK_DELETE);
-	removed = SPI_processed;
 	mb_spi_run(&plan_requests,
 			   "DELETE FROM momento_billing.quota_request AS r USING ("
 			   "SELECT user_id, idempotency_key FROM momento_billing.quota_request"
 			   " WHERE created_at OPERATOR(pg_catalog.<) $1 ORDER BY created_at LIMIT " REMOVE_ROWS
 			   " FOR UPDATE SKIP LOCKED) AS o"
 			   " WHERE r.user_id OPERATOR(pg_catalog.=) o.user_id AND r.idempotency_key OPERATOR(pg_catalog.=) o.idempotency_key",
+			   1, types, args, SPI_OK_DELETE);
+	removed = SPI_processed;
+	mb_spi_run(&plan_crossings,
+			   "DELETE FROM momento_billing.quota_crossing AS c USING ("
+			   "SELECT user_id, feature, period_start, percent FROM momento_billing.quota_crossing"
+			   " WHERE period_start OPERATOR(pg_catalog.<) $1 ORDER BY period_start LIMIT " REMOVE_ROWS
+			   " FOR UPDATE SKIP LOCKED) AS o"
+			   " WHERE c.user_id OPERATOR(pg_catalog.=) o.user_id AND c.feature OPERATOR(pg_catalog.=) o.feature"
+			   " AND c.period_start OPERATOR(pg_catalog.=) o.period_start AND c.percent OPERATOR(pg_catalog.=) o.percent",
 			   1, types, args, SPI_OK_DELETE);
 	removed += SPI_processed;
 	mb_spi_run(&plan_reservations,
@@ -269,23 +322,93 @@ mb_quota_remove_old(MbTime before)
 	return removed + SPI_processed > 0;
 }
 
-/* The worker tells the app. */
-static void
-note_crossing(MbAccount *account, int crossed)
+/*
+ * Update the very version of the row that was read, without the executor,
+ * which would cost as much as all the rest.  False if it is not the newest any
+ * more, when who has changed it has ended; or if somebody has put triggers or
+ * indexes on the table, which are the executor's business.
+ */
+static bool
+update_row(const MbAccount *account, int64 used, int64 held)
 {
-	if (crossed > account->crossed)
-		mb_stats_wake_at_end();
-	account->crossed = crossed;
+	Relation	rel;
+	List	   *indexes;
+	TupleTableSlot *old;
+	TupleTableSlot *new;
+	TM_FailureData failure;
+	LockTupleMode lock_mode;
+	MbUpdateIndexes update_indexes;
+	bool		updated = false;
+
+	PreventCommandIfReadOnly("UPDATE");
+	rel = table_open(account->catalog->usage_relid, RowExclusiveLock);
+	indexes = RelationGetIndexList(rel);
+	if (rel->trigdesc != NULL || list_length(indexes) != 1 || linitial_oid(indexes) != account->catalog->usage_probe.indexid)
+	{
+		table_close(rel, NoLock);
+		return false;
+	}
+	old = table_slot_create(rel, NULL);
+	new = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
+	if (table_tuple_fetch_row_version(rel, (ItemPointer) &account->row, GetActiveSnapshot(), old))
+	{
+		slot_getallattrs(old);
+		memcpy(new->tts_values, old->tts_values, new->tts_tupleDescriptor->natts * sizeof(Datum));
+		memcpy(new->tts_isnull, old->tts_isnull, new->tts_tupleDescriptor->natts * sizeof(bool));
+
+		/* user_id, feature, period_start, used, held, updated_at */
+		new->tts_values[3] = Int64GetDatum(DatumGetInt64(old->tts_values[3]) + used);
+		new->tts_values[4] = Int64GetDatum(DatumGetInt64(old->tts_values[4]) + held);
+		new->tts_values[5] = TimestampTzGetDatum(GetCurrentTimestamp());
+		ExecStoreVirtualTuple(new);
+		updated = table_tuple_update(rel, (ItemPointer) &account->row, new, GetCurrentCommandId(true), GetActiveSnapshot(),
+									 InvalidSnapshot, true, &failure, &lock_mode, &update_indexes) == TM_Ok;
+
+		/* the page was full: the new version has no place in the old one's chain */
+		if (updated && update_indexes)
+		{
+			Relation	index = index_open(linitial_oid(indexes), RowExclusiveLock);
+
+			mb_index_insert(index, new->tts_values, new->tts_isnull, &new->tts_tid, rel, UNIQUE_CHECK_YES);
+			index_close(index, NoLock);
+		}
+	}
+	ExecDropSingleTupleTableSlot(new);
+	ExecDropSingleTupleTableSlot(old);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return updated;
 }
 
-/* From how many units on 80 and 100 percent are used; never, without a limit. */
+/*
+ * When more is used, and only then, a share of the limit may be reached: the
+ * worker tells the app, once.  Who leaps over 80 percent is told of 100.
+ */
 static void
-limits(const MbAccount *account, Datum *percent_80, Datum *percent_100)
+note_crossing(const MbAccount *account, int64 before)
 {
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID};
 	int64		limit = account->allowance.limit;
+	int64		used = account->allowance.used;
+	int64		percent_80 = mb_allowance_80_percent(limit);
+	Datum		args[4];
+	bool		all;
 
-	*percent_80 = Int64GetDatum(limit > 0 ? mb_allowance_80_percent(limit) : INT64_MAX);
-	*percent_100 = Int64GetDatum(limit > 0 ? limit : INT64_MAX);
+	if (limit <= 0 || used < percent_80)
+		return;
+	all = used >= limit && before < limit;
+	if (!all && before >= percent_80)
+		return;
+	usage_key(account, args);
+	args[3] = BoolGetDatum(all);
+	mb_spi_run(&plan,
+			   "INSERT INTO momento_billing.quota_crossing (user_id, feature, period_start, percent, notified)"
+			   " SELECT $1, $2, $3, 80, $4 UNION ALL SELECT $1, $2, $3, 100, false WHERE $4"
+			   " ON CONFLICT (user_id, feature, period_start, percent) DO NOTHING",
+			   4, types, args, SPI_OK_INSERT);
+	if (SPI_processed > 0)
+		mb_stats_wake_at_end();
 }
 
 /* $1 to $3 */
@@ -312,7 +435,7 @@ lock_usage(MbAccount *account)
 
 	usage_key(account, args);
 	mb_spi_run(&plan,
-			   "SELECT period_start, used, held, crossed FROM momento_billing.usage"
+			   "SELECT period_start, used, held FROM momento_billing.usage"
 			   OF_USAGE " AND period_start OPERATOR(pg_catalog.>=) LEAST($3,"
 			   " (SELECT pg_catalog.min(period_start) FROM momento_billing.quota_reservation"
 			   OF_USAGE " AND state OPERATOR(pg_catalog.=) 'held'))"
@@ -327,8 +450,8 @@ lock_usage(MbAccount *account)
 		if (DatumGetTimestampTz(SPI_getbinval(tuple, desc, 1, &isnull)) != account->counted)
 			continue;
 		account->allowance.used = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
+		account->locked_used = account->allowance.used;
 		account->allowance.held = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
-		account->crossed = DatumGetInt16(SPI_getbinval(tuple, desc, 4, &isnull));
 		found = true;
 	}
 	return found;

@@ -26,10 +26,10 @@ typedef struct MbReservation
 } MbReservation;
 
 /*
- * Count more units of the plan as used or as held, in one statement and only
- * if the limit allows it then: the row may have changed since the account was
- * read.  False if it had, and nothing is done: the caller reads again.  The
- * account must not have expired holds.
+ * Count more units of the plan as used or as held, for which the account has
+ * room.  The row may have changed since the account was read, under the active
+ * snapshot: if there is no room then, false, and nothing is done.  The account
+ * must not have expired holds.
  */
 extern bool mb_quota_add(MbAccount *account, int64 used, int64 held);
 
@@ -54,10 +54,25 @@ extern bool mb_quota_read_reservation(int64 id, bool lock, MbReservation *reserv
 /* Write everything but id, user and feature, and lock. */
 extern void mb_quota_update_reservation(const MbReservation *reservation);
 
+/* How far a walk through usage has come. */
+typedef struct MbUsageWalk
+{
+	MemoryContext context;		/* of the texts */
+	char	   *user_id;		/* NULL at the beginning */
+	char	   *feature;
+	MbTime		period_start;
+} MbUsageWalk;
+
 /*
- * Remove what is older than a time, some thousand rows of each table at most;
- * true if there may be more.  What others have locked is left.
+ * Remove counters of periods that began before a time, among the next rows of
+ * a walk; false at its end.  What others have locked is left for the next.
  */
+extern bool mb_quota_remove_usage(MbTime before, MbUsageWalk *walk);
+
+/* Begin anew. */
+extern void mb_usage_walk_end(MbUsageWalk *walk);
+
+/* The same for requests, crossings and reservations; true if there may be more. */
 extern bool mb_quota_remove_old(MbTime before);
 
 #endif							/* MB_QUOTA_STORE_H */

@@ -45,13 +45,14 @@
 #define RESTART_SECONDS 10
 
 /* Between two looks for usage that is too old, in ms. */
-#define REMOVAL_INTERVAL (60 * 1000)
+#define REMOVAL_INTERVAL (60 * 60 * 1000)
 
 /* A month that began so lately may still run. */
 #define LONGEST_MONTH (32 * USECS_PER_DAY)
 
 static MemoryContext worker_context;
 static TimestampTz next_removal = 0;
+static MbUsageWalk usage_walk = {.period_start = DT_NOBEGIN};
 
 static void pin_settings(void);
 static void wait_until_enabled(void);
@@ -62,6 +63,8 @@ static void drain_all(MbDrain *drain);
 static bool send_notifications(void);
 static bool send_quotas(void);
 static bool remove_old_usage(void);
+static bool remove_old_quotas(void);
+static TimestampTz retention(void);
 static bool until_done(bool (*step) (void));
 static void abort_and_report(MemoryContext context);
 static void nap(long timeout);
@@ -285,7 +288,7 @@ drain_all(MbDrain *drain)
 
 	if (until_done(send_notifications))
 		(void) until_done(send_quotas);
-	if (GetCurrentTimestamp() >= next_removal && until_done(remove_old_usage))
+	if (GetCurrentTimestamp() >= next_removal && until_done(remove_old_usage) && until_done(remove_old_quotas))
 		next_removal = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REMOVAL_INTERVAL);
 
 	/* what is held back between two reports would wait for the next event */
@@ -308,16 +311,34 @@ send_quotas(void)
 	return mb_notify_quotas();
 }
 
-/* Step. */
+/* Step: a walk that is interrupted goes on where it was. */
 static bool
 remove_old_usage(void)
 {
-	return !mb_quota_remove_old(GetCurrentTimestamp() - Max(mb_usage_retention * USECS_PER_SEC, LONGEST_MONTH));
+	usage_walk.context = worker_context;
+	if (mb_quota_remove_usage(retention(), &usage_walk))
+		return false;
+	mb_usage_walk_end(&usage_walk);
+	return true;
+}
+
+/* Step. */
+static bool
+remove_old_quotas(void)
+{
+	return !mb_quota_remove_old(retention());
+}
+
+static TimestampTz
+retention(void)
+{
+	return GetCurrentTimestamp() - Max(mb_usage_retention * USECS_PER_SEC, LONGEST_MONTH);
 }
 
 /*
  * Run a step, each time in a transaction of its own, until it says that it is
- * done.  False if it failed, or if there is something else to do first.
+ * done.  False if it failed, or if there is something else to do first: events
+ * do not wait for many steps.
  */
 static bool
 until_done(bool (*step) (void))
@@ -326,7 +347,7 @@ until_done(bool (*step) (void))
 	volatile bool done = false;
 	volatile bool failed = false;
 
-	while (!done && !failed && !ConfigReloadPending)
+	do
 	{
 		check_for_interrupts();
 		PG_TRY();
@@ -347,7 +368,7 @@ until_done(bool (*step) (void))
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(context);
-	}
+	} while (!done && !failed && !ConfigReloadPending && !MyLatch->is_set);
 	return done && !failed;
 }
 
