@@ -7,6 +7,9 @@ INSERT INTO momento_billing.price (price_id, tier, billing_interval) VALUES
 	('price_1PrismaBusinessMonthly', 'BUSINESS', 'month'),
 	('price_1PrismaBusinessAnnual', 'BUSINESS', 'year');
 
+CREATE TRIGGER brainstorm_quota AFTER INSERT ON "Brainstorm"
+	FOR EACH ROW EXECUTE FUNCTION momento_billing.enforce_quota('brainstorm_create', 'userId');
+
 CREATE ROLE app LOGIN;
-GRANT SELECT, INSERT, UPDATE, DELETE ON "Subscription" TO app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON "Subscription", "Brainstorm" TO app;
 SELECT momento_billing.grant_app_access('app');

@@ -170,8 +170,8 @@ test('a late event of the ended subscription does not touch the new one', async 
     start: now - DAY,
   })
   await deliverAll(prisma, purchase(again))
-  const row = await untilRow(prisma, old.userId, (row) => row.stripeSubscriptionId === again.id)
-  assert.deepEqual([row.tier, row.status], ['BUSINESS', 'ACTIVE'])
+  const row = await untilRow(prisma, old.userId, (row) => row.stripeSubscriptionId === again.id && row.status === 'ACTIVE')
+  assert.equal(row.tier, 'BUSINESS')
 
   await deliver(prisma, late)
   await drained()
