@@ -266,14 +266,15 @@ COMMENT ON TABLE momento_billing.notification IS 'changes of effective tiers tha
 -- Quotas
 ------------------------------------------------------------------------------
 
--- Consuming updates a row in place (HOT), and opens each index all the same:
--- there is none but the key's.
+-- Every unit is counted here. No index but the key's, since each is opened by
+-- an update in place (HOT) too; and no CHECK constraints, which every INSERT
+-- would parse anew: what is counted is never below 0 by the code that counts.
 CREATE TABLE momento_billing.usage (
 	user_id text COLLATE "C",
 	feature text COLLATE "C",
 	period_start timestamptz,
-	used bigint NOT NULL DEFAULT 0 CHECK (used >= 0),
-	held bigint NOT NULL DEFAULT 0 CHECK (held >= 0),
+	used bigint NOT NULL DEFAULT 0,
+	held bigint NOT NULL DEFAULT 0,
 	updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	PRIMARY KEY (user_id, feature, period_start)
 ) WITH (fillfactor = 50);
