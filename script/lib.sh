@@ -86,21 +86,22 @@ Run it on Debian or Ubuntu (a container will do); it needs what these Debian pac
 	}
 }
 
-# Debian creates and starts a cluster with the first server package of a
-# major.  Nobody asked for that one here: a setting that lasts as long as the
-# installation prevents it.
+# Debian creates a cluster with the first server package of a major, and starts
+# it, as it starts what else is a service.  Nobody asked for those here: settings
+# that last as long as the installation prevent it.
 install_packages()
 (
 	folder=/etc/postgresql-common/createcluster.d
 	setting=$folder/momento_billing-install.conf
+	policy=/usr/sbin/policy-rc.d
+	undo="rm -f $setting"
 
-	if [ ! -d $folder ]; then
-		as_root mkdir -p $folder
-		trap 'as_root rm -f "$setting"; as_root rmdir "$folder"' EXIT
-	else
-		trap 'as_root rm -f "$setting"' EXIT
-	fi
+	[ -d $folder ] || undo="$undo; rmdir $folder"
+	[ -e $policy ] || undo="$undo; rm -f $policy"
+	trap 'as_root sh -c "$undo"' EXIT
+	as_root mkdir -p $folder
 	echo 'create_main_cluster = false' | as_root tee $setting >/dev/null
+	[ -e $policy ] || printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin $policy
 	as_root apt-get update || exit
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 )

@@ -290,7 +290,8 @@ CREATE TABLE momento_billing.quota_crossing (
 	notified bool NOT NULL DEFAULT false,
 	PRIMARY KEY (user_id, feature, period_start, percent)
 );
-CREATE INDEX quota_crossing_due ON momento_billing.quota_crossing (period_start) WHERE NOT notified;
+CREATE INDEX quota_crossing_period ON momento_billing.quota_crossing (period_start);
+CREATE INDEX quota_crossing_due ON momento_billing.quota_crossing (user_id) WHERE NOT notified;
 COMMENT ON TABLE momento_billing.quota_crossing IS 'users who have used 80 or 100 percent of a limit, each once in a period';
 COMMENT ON COLUMN momento_billing.quota_crossing.notified IS 'has the worker told the app?';
 
