@@ -22,6 +22,7 @@
 #include "settings.h"
 #include "spi.h"
 
+static void choose(MbAccount *account, int feature);
 static MbPeriod current_period(const MbAccount *account, const MbUserRow *row);
 static void read_usage(MbAccount *account);
 static bool read_grants(MbAccount *account);
@@ -43,15 +44,35 @@ mb_account_open(MbAccount *account, MbText user_id)
 }
 
 void
-mb_account_read(MbAccount *account, int feature, MbTime counted)
+mb_account_choose(MbAccount *account, MbText feature)
+{
+	choose(account, mb_feature_argument(&account->catalog->plans, feature));
+}
+
+bool
+mb_account_choose_known(MbAccount *account, MbText feature)
+{
+	int			index = mb_plans_find_feature(&account->catalog->plans, feature);
+
+	if (index >= 0)
+		choose(account, index);
+	else
+	{
+		account->feature = feature;
+		account->allowance.limit = MB_NOT_IN_PLAN;
+	}
+	return index >= 0;
+}
+
+void
+mb_account_read(MbAccount *account, MbTime counted)
 {
 	bool		taken = false;
 
-	account->feature = account->catalog->plans.features[feature].name;
 	account->counted = counted;
 	account->allowance = (MbAllowance)
 	{
-		.limit = mb_account_limit(account, feature)
+		.limit = account->allowance.limit
 	};
 	account->has_expired = false;
 	read_usage(account);
@@ -59,12 +80,6 @@ mb_account_read(MbAccount *account, int feature, MbTime counted)
 		taken = read_grants(account);
 	if (account->allowance.held > 0 || taken)
 		read_expired(account);
-}
-
-int64
-mb_account_limit(const MbAccount *account, int feature)
-{
-	return account->catalog->plans.features[feature].limits[account->tier];
 }
 
 int
@@ -121,6 +136,13 @@ Datum
 mb_units_grant_units(const MbUnits *units)
 {
 	return int8_array(units, false);
+}
+
+static void
+choose(MbAccount *account, int feature)
+{
+	account->feature = account->catalog->plans.features[feature].name;
+	account->allowance.limit = account->catalog->plans.features[feature].limits[account->tier];
 }
 
 /*

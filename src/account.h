@@ -37,14 +37,22 @@ typedef struct MbAccount
 extern void mb_account_open(MbAccount *account, MbText user_id);
 
 /*
- * What the user has of a feature, by its index, in the period that begins at
- * "counted"; under the active snapshot.  Grants are allocated in the current
- * context.
+ * The feature that the account is about, with the limit of the user's tier.
+ * Error 22023 if there is no such feature, or it is null.
  */
-extern void mb_account_read(MbAccount *account, int feature, MbTime counted);
+extern void mb_account_choose(MbAccount *account, MbText feature);
 
-/* The limit of a feature in the user's tier: units, MB_UNLIMITED or MB_NOT_IN_PLAN. */
-extern int64 mb_account_limit(const MbAccount *account, int feature);
+/*
+ * The same for what a row of ours names: if the feature has gone from the
+ * catalogue since, it is in no plan.  False then.
+ */
+extern bool mb_account_choose_known(MbAccount *account, MbText feature);
+
+/*
+ * What the user has of the feature in the period that begins at "counted";
+ * under the active snapshot.  Grants are allocated in the current context.
+ */
+extern void mb_account_read(MbAccount *account, MbTime counted);
 
 /* The index of a feature; error 22023 if there is no such feature, or it is null. */
 extern int	mb_feature_argument(const MbPlans *plans, MbText feature);

@@ -146,14 +146,11 @@ arguments(const MbUse *use)
 static bool
 read_account(const MbUse *use, const char *call, MbAccount *account, MbAnswer *answer)
 {
-	int			feature;
-
 	mb_account_open(account, use->user_id);
-	feature = mb_feature_argument(&account->catalog->plans, use->feature);
-	account->feature = account->catalog->plans.features[feature].name;
+	mb_account_choose(account, use->feature);
 	if (call != NULL && mb_request_find(account, use->key, call, answer))
 		return false;
-	mb_account_read(account, feature, account->period.start);
+	mb_account_read(account, account->period.start);
 	*answer = (MbAnswer)
 	{
 		.allowed = false

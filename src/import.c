@@ -43,16 +43,13 @@ import_redis_usage(PG_FUNCTION_ARGS)
 	Key			key = key_argument(mb_spi_text(PG_GETARG_DATUM(0), PG_ARGISNULL(0)));
 	int64		value = PG_ARGISNULL(1) ? -1 : PG_GETARG_INT64(1);
 	MbAccount	account;
-	int			feature;
 
 	if (value < 0 || value > MAX_VALUE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("value must be between 0 and " INT64_FORMAT, MAX_VALUE)));
 	mb_account_open(&account, mb_user_argument(mb_spi_text_datum(key.user_id), false));
-	feature = mb_feature_argument(&account.catalog->plans, key.feature);
-	account.feature = account.catalog->plans.features[feature].name;
-	account.allowance.limit = mb_account_limit(&account, feature);
+	mb_account_choose(&account, key.feature);
 	account.counted = account.now >= key.month.start && account.now < key.month.end ? account.period.start : key.month.start;
 
 	SPI_connect();

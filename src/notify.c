@@ -114,7 +114,7 @@ mb_notify_quotas(void)
 			   " SELECT user_id, feature, percent::pg_catalog.text,"
 			   " pg_catalog.to_char(pg_catalog.timezone('UTC', period_start), 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),"
 			   " CASE WHEN period_start OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '32 days'::pg_catalog.interval)"
-			   " THEN 'now' END FROM due ORDER BY user_id, feature, percent",
+			   " THEN 'now' END FROM due AS d ORDER BY d.user_id, d.feature, d.percent",
 			   1, types, args, SPI_OK_SELECT);
 	for (uint64 i = 0; mb_notify && i < SPI_processed; i++)
 	{

@@ -27,17 +27,14 @@ quota_remaining(PG_FUNCTION_ARGS)
 	MbText		user_id = mb_user_argument(PG_GETARG_DATUM(0), PG_ARGISNULL(0));
 	MbText		name = mb_spi_text(PG_GETARG_DATUM(1), PG_ARGISNULL(1));
 	MbAccount	account;
-	int			feature;
-	int64		limit;
 
 	mb_account_open(&account, user_id);
-	feature = mb_feature_argument(&account.catalog->plans, name);
-	limit = mb_account_limit(&account, feature);
-	if (limit == MB_UNLIMITED)
+	mb_account_choose(&account, name);
+	if (account.allowance.limit == MB_UNLIMITED)
 		PG_RETURN_NULL();
-	if (limit == MB_NOT_IN_PLAN && !account.catalog->has_quota_grants)
+	if (account.allowance.limit == MB_NOT_IN_PLAN && !account.catalog->has_quota_grants)
 		PG_RETURN_INT64(0);
-	mb_account_read(&account, feature, account.period.start);
+	mb_account_read(&account, account.period.start);
 	PG_RETURN_INT64(mb_allowance_remaining(&account.allowance, account.now));
 }
 
@@ -76,7 +73,8 @@ all_features(FunctionCallInfo fcinfo, MbText user_id)
 		Datum		values[10];
 		bool		nulls[10] = {false};
 
-		mb_account_read(&account, i, account.period.start);
+		mb_account_choose(&account, plans->features[i].name);
+		mb_account_read(&account, account.period.start);
 		values[0] = mb_spi_text_datum(account.feature);
 		values[1] = mb_spi_text_datum(plans->tiers[account.tier].name);
 		values[2] = Int64GetDatum(allowance->used);

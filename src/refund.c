@@ -21,10 +21,10 @@
 #include "request.h"
 #include "spi.h"
 
-static int64 refund_request(MbAccount *account, int feature, MbText key, int64 amount);
-static int64 refund_current(MbAccount *account, int feature, int64 amount);
+static int64 refund_request(MbAccount *account, MbText key, int64 amount);
+static int64 refund_current(MbAccount *account, int64 amount);
 static int64 give_back(MbAccount *account, MbTime counted, int64 amount, MbUnits *units);
-static void look(MbAccount *account, int feature, MbTime counted);
+static void look(MbAccount *account, MbTime counted);
 
 PG_FUNCTION_INFO_V1(refund_quota);
 
@@ -38,7 +38,6 @@ refund_quota(PG_FUNCTION_ARGS)
 	int64		amount = mb_amount_argument(PG_GETARG_DATUM(2), PG_ARGISNULL(2));
 	MbText		key = mb_key_argument(PG_GETARG_DATUM(3), PG_ARGISNULL(3));
 	MbAccount	account;
-	int			feature;
 	Datum		values[3];
 	bool		nulls[3] = {false};
 
@@ -46,14 +45,15 @@ refund_quota(PG_FUNCTION_ARGS)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	mb_account_open(&account, user_id);
 	PopActiveSnapshot();
-	feature = mb_feature_argument(&account.catalog->plans, name);
-	account.feature = account.catalog->plans.features[feature].name;
-	account.allowance.limit = mb_account_limit(&account, feature);
+	if (key.data == NULL || name.data == NULL)
+		mb_account_choose(&account, name);
+	else
+		mb_account_choose_known(&account, name);
 
 	SPI_connect();
 	mb_early_begin();
-	values[0] = Int64GetDatum(key.data != NULL ? refund_request(&account, feature, key, amount) :
-							  refund_current(&account, feature, amount));
+	values[0] = Int64GetDatum(key.data != NULL ? refund_request(&account, key, amount) :
+							  refund_current(&account, amount));
 	mb_early_end();
 	values[1] = Int64GetDatum(account.allowance.used);
 	values[2] = Int64GetDatum(mb_allowance_remaining(&account.allowance, account.now));
@@ -65,10 +65,11 @@ refund_quota(PG_FUNCTION_ARGS)
 /*
  * Of the call that came with the key, "amount" units at most are given back,
  * however often this is called.  The units of a reservation are in its row,
- * once it is committed, which is final.
+ * once it is committed, which is final.  The feature may have gone from the
+ * catalogue since.
  */
 static int64
-refund_request(MbAccount *account, int feature, MbText key, int64 amount)
+refund_request(MbAccount *account, MbText key, int64 amount)
 {
 	MbRequest	request;
 	MbReservation reservation = {0};
@@ -79,7 +80,8 @@ refund_request(MbAccount *account, int feature, MbText key, int64 amount)
 
 	if (!mb_request_lock(account->user_id, key, &request))
 	{
-		look(account, feature, account->period.start);
+		mb_account_choose(account, account->feature);
+		look(account, account->period.start);
 		return 0;
 	}
 	if (!mb_text_eq(request.feature, account->feature))
@@ -99,7 +101,7 @@ refund_request(MbAccount *account, int feature, MbText key, int64 amount)
 	amount = settled ? Min(amount - request.refunded, mb_units_total(units)) : 0;
 	if (amount <= 0)
 	{
-		look(account, feature, counted);
+		look(account, counted);
 		return 0;
 	}
 	refunded = give_back(account, counted, amount, units);
@@ -111,11 +113,11 @@ refund_request(MbAccount *account, int feature, MbText key, int64 amount)
 
 /* Without a key: whatever has been used of the plan in this period. */
 static int64
-refund_current(MbAccount *account, int feature, int64 amount)
+refund_current(MbAccount *account, int64 amount)
 {
 	MbUnits		units = {.plan = amount};
 
-	look(account, feature, account->period.start);
+	look(account, account->period.start);
 	return account->allowance.used > 0 ? give_back(account, account->counted, amount, &units) : 0;
 }
 
@@ -136,9 +138,9 @@ give_back(MbAccount *account, MbTime counted, int64 amount, MbUnits *units)
 
 /* What there is now, after whatever was waited for. */
 static void
-look(MbAccount *account, int feature, MbTime counted)
+look(MbAccount *account, MbTime counted)
 {
 	PushActiveSnapshot(GetTransactionSnapshot());
-	mb_account_read(account, feature, counted);
+	mb_account_read(account, counted);
 	PopActiveSnapshot();
 }

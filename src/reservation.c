@@ -75,7 +75,6 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 {
 	MbReservation reservation;
 	MbAccount	account;
-	int			feature;
 
 	SPI_connect();
 	if (!mb_quota_read_reservation(id, false, &reservation))
@@ -92,9 +91,7 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	mb_account_open(&account, reservation.user_id);
-	feature = mb_feature_argument(&account.catalog->plans, reservation.feature);
-	account.feature = account.catalog->plans.features[feature].name;
-	account.allowance.limit = mb_account_limit(&account, feature);
+	mb_account_choose_known(&account, reservation.feature);
 	PopActiveSnapshot();
 
 	mb_early_begin();
