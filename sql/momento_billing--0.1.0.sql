@@ -714,7 +714,7 @@ CREATE FUNCTION momento_billing.refund_quota(user_id text, feature text, amount 
 		OUT refunded bigint, OUT used bigint, OUT remaining bigint)
 	LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION momento_billing.refund_quota(text, text, bigint, text) FROM PUBLIC;
-COMMENT ON FUNCTION momento_billing.refund_quota(text, text, bigint, text) IS 'gives back units of the call of consume_quota() with this key, once; without a key, units of the current period';
+COMMENT ON FUNCTION momento_billing.refund_quota(text, text, bigint, text) IS 'gives back units of the call of consume_quota() with this key, once; the key stays used; without a key, units of the current period';
 
 CREATE FUNCTION momento_billing.reserve_quota(user_id text, feature text, amount bigint DEFAULT 1,
 		ttl interval DEFAULT '5 min', idempotency_key text DEFAULT NULL,
