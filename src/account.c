@@ -10,6 +10,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
@@ -30,7 +31,7 @@ static void read_expired(MbAccount *account);
 static Datum int8_array(const MbUnits *units, bool ids);
 
 void
-mb_account_open(MbAccount *account, MbText user_id)
+mb_account_open(MbAccount *account, MbText user_id, bool to_write)
 {
 	MbUserRow	row;
 	bool		found;
@@ -38,6 +39,7 @@ mb_account_open(MbAccount *account, MbText user_id)
 	account->catalog = mb_catalog_get();
 	account->user_id = user_id;
 	account->now = GetCurrentStatementStartTimestamp();
+	account->usage_lock = to_write && !RecoveryInProgress() ? RowExclusiveLock : AccessShareLock;
 	found = mb_app_table_read(user_id, &row);
 	account->tier = mb_entitlement_at(account->catalog, user_id, found ? &row : NULL, account->now).tier;
 	account->period = current_period(account, found ? &row : NULL);
@@ -166,7 +168,7 @@ current_period(const MbAccount *account, const MbUserRow *row)
 static void
 read_usage(MbAccount *account)
 {
-	Relation	rel = table_open(account->catalog->usage_relid, AccessShareLock);
+	Relation	rel = table_open(account->catalog->usage_relid, account->usage_lock);
 	Datum		keys[3] = {mb_spi_text_datum(account->user_id), mb_spi_text_datum(account->feature), TimestampTzGetDatum(account->counted)};
 	MbProbeScan scan;
 	TupleTableSlot *slot;

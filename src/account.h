@@ -19,6 +19,7 @@ typedef struct MbAccount
 	const MbCatalog *catalog;
 	MbText		user_id;		/* canonical */
 	MbTime		now;
+	int			usage_lock;		/* LOCKMODE with which usage is read */
 	int			tier;			/* in effect */
 	MbPeriod	period;			/* that "now" is in */
 
@@ -33,8 +34,12 @@ typedef struct MbAccount
 								 * off grants, does not count any more */
 } MbAccount;
 
-/* The user's tier and period, at the statement's time and under the active snapshot. */
-extern void mb_account_open(MbAccount *account, MbText user_id);
+/*
+ * The user's tier and period, at the statement's time and under the active
+ * snapshot.  Who may write to usage afterwards says so: a stronger lock asked
+ * for later could deadlock with somebody who waits for the table already.
+ */
+extern void mb_account_open(MbAccount *account, MbText user_id, bool to_write);
 
 /*
  * The feature that the account is about, with the limit of the user's tier.

@@ -169,7 +169,7 @@ bind_table(void)
 
 	new->is_table = rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	if (new->is_table)
-		new->can_write = mb_probe_init(&new->probe, rel, &new->attnum[MB_COL_USER_ID], 1, true);
+		new->can_write = mb_probe_init(&new->probe, rel, &new->attnum[MB_COL_USER_ID], 1, true, InvalidOid);
 
 	/* an index knows nothing of inheritance children's rows */
 	new->can_probe = new->can_write && rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relhassubclass;

@@ -68,7 +68,7 @@ static void load(void);
 static void *read_table(CachedTable table, size_t size, int *count,
 						void (*read_row) (void *row, TupleDesc desc, HeapTuple tuple));
 static bool has_rows(CachedTable table);
-static void prepare_probe(MbProbe *probe, Oid relid, AttrNumber first, int ncolumns);
+static void prepare_probe(MbProbe *probe, Oid relid, AttrNumber first, int ncolumns, bool unique, Oid partial);
 static Datum row_attr(TupleDesc desc, HeapTuple tuple, const char *name, bool *isnull);
 static MbText row_text(TupleDesc desc, HeapTuple tuple, const char *name);
 static void read_tier(void *row, TupleDesc desc, HeapTuple tuple);
@@ -206,11 +206,12 @@ load(void)
 	new->quota_grant_relid = relids[TABLE_QUOTA_GRANT];
 	new->quota_reservation_relid = relids[TABLE_QUOTA_RESERVATION];
 	new->quota_request_relid = relids[TABLE_QUOTA_REQUEST];
-	prepare_probe(&new->other_access_probe, new->other_access_relid, 1, 1);
-	prepare_probe(&new->usage_probe, new->usage_relid, 1, 3);
-	prepare_probe(&new->quota_grant_probe, new->quota_grant_relid, 2, 2);
-	prepare_probe(&new->quota_reservation_probe, new->quota_reservation_relid, 2, 2);
-	prepare_probe(&new->quota_request_probe, new->quota_request_relid, 1, 2);
+	prepare_probe(&new->other_access_probe, new->other_access_relid, 1, 1, false, InvalidOid);
+	prepare_probe(&new->usage_probe, new->usage_relid, 1, 3, true, InvalidOid);
+	prepare_probe(&new->quota_grant_probe, new->quota_grant_relid, 2, 2, false, InvalidOid);
+	prepare_probe(&new->quota_reservation_probe, new->quota_reservation_relid, 2, 2, false,
+				  get_relname_relid("quota_reservation_held", schema));
+	prepare_probe(&new->quota_request_probe, new->quota_request_relid, 1, 2, true, InvalidOid);
 	plans = &new->plans;
 
 	tiers = read_table(TABLE_TIER, sizeof(TierRow), &plans->ntiers, read_tier);
@@ -308,16 +309,16 @@ has_rows(CachedTable table)
 	return count > 0;
 }
 
-/* By columns that follow one another, with which an index of the table begins. */
+/* By columns that follow one another; see mb_probe_init(). */
 static void
-prepare_probe(MbProbe *probe, Oid relid, AttrNumber first, int ncolumns)
+prepare_probe(MbProbe *probe, Oid relid, AttrNumber first, int ncolumns, bool unique, Oid partial)
 {
 	AttrNumber	columns[MB_PROBE_MAX_KEYS];
 	Relation	rel = table_open(relid, AccessShareLock);
 
 	for (int i = 0; i < ncolumns; i++)
 		columns[i] = first + i;
-	if (!mb_probe_init(probe, rel, columns, ncolumns, false))
+	if (!mb_probe_init(probe, rel, columns, ncolumns, unique, partial))
 		elog(ERROR, "table \"%s\" has lost an index", RelationGetRelationName(rel));
 	table_close(rel, AccessShareLock);
 }

@@ -146,7 +146,7 @@ arguments(const MbUse *use)
 static bool
 read_account(const MbUse *use, const char *call, MbAccount *account, MbAnswer *answer)
 {
-	mb_account_open(account, use->user_id);
+	mb_account_open(account, use->user_id, true);
 	mb_account_choose(account, use->feature);
 	if (call != NULL && mb_request_find(account, use->key, call, answer))
 		return false;

@@ -15,6 +15,8 @@
 #include "reads.h"
 #include "spi.h"
 
+static void say_where(void *arg);
+
 PG_FUNCTION_INFO_V1(enforce_quota);
 
 /* enforce_quota('feature', 'user column'), INSERT FOR EACH ROW */
@@ -26,6 +28,7 @@ enforce_quota(PG_FUNCTION_ARGS)
 	char	  **args;
 	int			column;
 	char	   *user_id;
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = say_where,.arg = trigdata};
 	MbUse		use = {.amount = 1};
 	MbAnswer	answer;
 
@@ -49,10 +52,18 @@ enforce_quota(PG_FUNCTION_ARGS)
 				 errmsg("column \"%s\" of table \"%s\" does not exist", args[1], RelationGetRelationName(trigdata->tg_relation)),
 				 errhint("It is the second argument of trigger \"%s\".", trigdata->tg_trigger->tgname)));
 	user_id = SPI_getvalue(trigdata->tg_trigtuple, desc, column);
-	use.user_id = user_id == NULL ? mb_user_argument((Datum) 0, true) : mb_user_argument(CStringGetTextDatum(user_id), false);
-	use.feature = mb_text(args[0]);
+	if (user_id == NULL || user_id[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" of table \"%s\" must not be null or empty", args[1], RelationGetRelationName(trigdata->tg_relation)),
+				 errdetail("Trigger \"%s\" counts each row for its user.", trigdata->tg_trigger->tgname),
+				 errhint("For rows of nobody give the trigger a condition: WHEN (NEW.%s IS NOT NULL).", quote_identifier(args[1]))));
 
+	error_context_stack = &context;
+	use.user_id = mb_user_argument(CStringGetTextDatum(user_id), false);
+	use.feature = mb_text(args[0]);
 	mb_consume(&use, &answer);
+	error_context_stack = context.previous;
 	if (!answer.allowed)
 		ereport(ERROR,
 				(errcode(MB_ERRCODE_QUOTA_EXCEEDED),
@@ -63,4 +74,13 @@ enforce_quota(PG_FUNCTION_ARGS)
 				 errdetail("The feature is not in tier %.*s of user \"%s\".", answer.tier.len, answer.tier.data, user_id),
 				 errhint("quota_remaining() says when the next period begins; a higher tier may include more.")));
 	return PointerGetDatum(trigdata->tg_trigtuple);
+}
+
+/* Of an error that is about the user or the feature, not about the row. */
+static void
+say_where(void *arg)
+{
+	const TriggerData *trigdata = arg;
+
+	errcontext("trigger \"%s\" on table \"%s\"", trigdata->tg_trigger->tgname, RelationGetRelationName(trigdata->tg_relation));
 }

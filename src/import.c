@@ -48,7 +48,7 @@ import_redis_usage(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("value must be between 0 and " INT64_FORMAT, MAX_VALUE)));
-	mb_account_open(&account, mb_user_argument(mb_spi_text_datum(key.user_id), false));
+	mb_account_open(&account, mb_user_argument(mb_spi_text_datum(key.user_id), false), true);
 	mb_account_choose(&account, key.feature);
 	account.counted = account.now >= key.month.start && account.now < key.month.end ? account.period.start : key.month.start;
 

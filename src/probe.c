@@ -18,10 +18,10 @@
 #include "compat.h"
 #include "probe.h"
 
-static bool index_fits(Relation index, const AttrNumber *columns, int ncolumns, bool unique);
+static bool index_fits(Relation index, const AttrNumber *columns, int ncolumns, bool unique, Oid partial);
 
 bool
-mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolumns, bool unique)
+mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolumns, bool unique, Oid partial)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
@@ -31,7 +31,7 @@ mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolu
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		found = index_fits(index, columns, ncolumns, unique);
+		found = index_fits(index, columns, ncolumns, unique, partial);
 		if (found)
 		{
 			probe->indexid = RelationGetRelid(index);
@@ -93,15 +93,16 @@ mb_probe_end(MbProbeScan *scan)
 }
 
 static bool
-index_fits(Relation index, const AttrNumber *columns, int ncolumns, bool unique)
+index_fits(Relation index, const AttrNumber *columns, int ncolumns, bool unique, Oid partial)
 {
 	Form_pg_index form = index->rd_index;
 
 	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisvalid ||
-		form->indnkeyatts < ncolumns)
+		form->indnkeyatts < ncolumns ||
+		(OidIsValid(partial) ? RelationGetRelid(index) != partial :
+		 !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL)))
 		return false;
-	if (unique && (form->indnkeyatts != ncolumns || !form->indisunique || !form->indimmediate ||
-				   !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL)))
+	if (unique && (form->indnkeyatts != ncolumns || !form->indisunique || !form->indimmediate))
 		return false;
 	for (int i = 0; i < ncolumns; i++)
 		if (form->indkey.values[i] != columns[i])

@@ -36,10 +36,11 @@ typedef struct MbProbeScan
  * Prepare a probe of "rel", which the caller has open.  With "unique", the
  * index must be one on exactly these columns that always enforces uniqueness:
  * valid, immediate, without predicate or expressions.  Otherwise it need only
- * begin with them; of a table of ours, whose indexes are known, it may have a
- * predicate.  False if there is no such btree index.
+ * begin with them; a predicate it may have only if it is the index "partial".
+ * False if there is no such btree index.
  */
-extern bool mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolumns, bool unique);
+extern bool mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *columns, int ncolumns,
+						  bool unique, Oid partial);
 
 /*
  * May the index be used by this transaction?  One that was built over rows

@@ -28,7 +28,7 @@ quota_remaining(PG_FUNCTION_ARGS)
 	MbText		name = mb_spi_text(PG_GETARG_DATUM(1), PG_ARGISNULL(1));
 	MbAccount	account;
 
-	mb_account_open(&account, user_id);
+	mb_account_open(&account, user_id, false);
 	mb_account_choose(&account, name);
 	if (account.allowance.limit == MB_UNLIMITED)
 		PG_RETURN_NULL();
@@ -64,7 +64,7 @@ all_features(FunctionCallInfo fcinfo, MbText user_id)
 	const MbPlans *plans;
 	MbAccount	account;
 
-	mb_account_open(&account, user_id);
+	mb_account_open(&account, user_id, false);
 	plans = &account.catalog->plans;
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < plans->nfeatures; i++)

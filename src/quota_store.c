@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -84,6 +85,10 @@ mb_quota_lock(MbAccount *account, MbTime counted)
 	MbUnits    *expired;
 	int			nexpired;
 
+	/* not first a weaker lock on a table and then this one */
+	LockRelationOid(account->catalog->usage_relid, RowExclusiveLock);
+	LockRelationOid(account->catalog->quota_reservation_relid, RowExclusiveLock);
+	LockRelationOid(account->catalog->quota_grant_relid, RowExclusiveLock);
 	account->counted = counted;
 	while (!lock_usage(account))
 		insert_usage(account);
@@ -325,13 +330,15 @@ mb_quota_remove_old(MbTime before)
 /*
  * Update the very version of the row that was read, without the executor,
  * which would cost as much as all the rest.  False if it is not the newest any
- * more, when who has changed it has ended; or if somebody has put triggers or
- * indexes on the table, which are the executor's business.
+ * more, when who has changed it has ended; or if somebody has put triggers,
+ * indexes, checks or generated columns on the table, which are the executor's
+ * business.
  */
 static bool
 update_row(const MbAccount *account, int64 used, int64 held)
 {
 	Relation	rel;
+	const TupleConstr *constr;
 	List	   *indexes;
 	TupleTableSlot *old;
 	TupleTableSlot *new;
@@ -342,8 +349,10 @@ update_row(const MbAccount *account, int64 used, int64 held)
 
 	PreventCommandIfReadOnly("UPDATE");
 	rel = table_open(account->catalog->usage_relid, RowExclusiveLock);
+	constr = RelationGetDescr(rel)->constr;
 	indexes = RelationGetIndexList(rel);
-	if (rel->trigdesc != NULL || list_length(indexes) != 1 || linitial_oid(indexes) != account->catalog->usage_probe.indexid)
+	if (rel->trigdesc != NULL || (constr != NULL && (constr->num_check > 0 || constr->has_generated_stored)) ||
+		list_length(indexes) != 1 || linitial_oid(indexes) != account->catalog->usage_probe.indexid)
 	{
 		table_close(rel, NoLock);
 		return false;

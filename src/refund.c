@@ -43,7 +43,7 @@ refund_quota(PG_FUNCTION_ARGS)
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	mb_account_open(&account, user_id);
+	mb_account_open(&account, user_id, true);
 	PopActiveSnapshot();
 	if (key.data == NULL || name.data == NULL)
 		mb_account_choose(&account, name);

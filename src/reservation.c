@@ -90,7 +90,7 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 				 errmsg("actual must not be negative")));
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	mb_account_open(&account, reservation.user_id);
+	mb_account_open(&account, reservation.user_id, true);
 	mb_account_choose_known(&account, reservation.feature);
 	PopActiveSnapshot();
 
