@@ -67,6 +67,7 @@ key_argument(MbText text)
 	int			colons[2];		/* the last two */
 	int			ncolons = 0;
 	Key			key;
+	MbText		month;
 
 	for (int i = text.len - 1; i >= prefix_len && ncolons < 2; i--)
 		if (text.data[i] == ':')
@@ -81,7 +82,11 @@ key_argument(MbText text)
 		{
 			text.data + colons[1] + 1, colons[0] - colons[1] - 1
 		};
-		if (key.user_id.len > 0 && read_month((MbText) {text.data + colons[0] + 1, text.len - colons[0] - 1}, &key.month))
+		month = (MbText)
+		{
+			text.data + colons[0] + 1, text.len - colons[0] - 1
+		};
+		if (key.user_id.len > 0 && read_month(month, &key.month))
 			return key;
 	}
 	ereport(ERROR,

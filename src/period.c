@@ -96,7 +96,7 @@ time_of(int64_t month, int day)
 	int64_t		from_march = month - 2;
 	int64_t		year = floor_div(from_march, 12);
 	int64_t		days = year * 365 + floor_div(year, 4) - floor_div(year, 100) + floor_div(year, 400) +
-		(153 * (from_march - year * 12) + 2) / 5;
+	(153 * (from_march - year * 12) + 2) / 5;
 
 	if (day > month_length(month))
 		day = month_length(month);

@@ -373,7 +373,10 @@ update_row(const MbAccount *account, int64 used, int64 held)
 		updated = table_tuple_update(rel, (ItemPointer) &account->row, new, GetCurrentCommandId(true), GetActiveSnapshot(),
 									 InvalidSnapshot, true, &failure, &lock_mode, &update_indexes) == TM_Ok;
 
-		/* the page was full: the new version has no place in the old one's chain */
+		/*
+		 * the page was full: the new version has no place in the old one's
+		 * chain
+		 */
 		if (updated && update_indexes)
 		{
 			Relation	index = index_open(linitial_oid(indexes), RowExclusiveLock);

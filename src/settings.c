@@ -120,7 +120,10 @@ mb_settings_init(void)
 							&mb_waiting_timeout, 72 * 3600, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 
-	/* As long as the guide keeps its counters; a month that may still run stays. */
+	/*
+	 * As long as the guide keeps its counters; a month that may still run
+	 * stays.
+	 */
 	DefineCustomIntVariable("momento_billing.usage_retention",
 							"How long usage is kept, from the start of its period.",
 							"Settled reservations and idempotency keys go with it.",
@@ -176,7 +179,10 @@ mb_settings_init(void)
 							 &mb_cancel_access, MB_CANCEL_PERIOD_END, cancel_access_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
-	/* The guide counts by month; a subscription's months begin on its own day. */
+	/*
+	 * The guide counts by month; a subscription's months begin on its own
+	 * day.
+	 */
 	DefineCustomEnumVariable("momento_billing.quota_period",
 							 "Which months quotas are counted in.",
 							 "\"calendar\" is the month of UTC, \"billing\" the subscription's; users without one have the calendar's.",
