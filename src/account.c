@@ -190,7 +190,7 @@ read_usage(MbAccount *account)
 	table_close(rel, NoLock);
 }
 
-/* True if units have been taken off some grant. */
+/* True if units have been taken off some grant that is not over: holds that are may have done so. */
 static bool
 read_grants(MbAccount *account)
 {
@@ -214,7 +214,7 @@ read_grants(MbAccount *account)
 		Datum		expires_at = slot_getattr(slot, 6, &isnull);
 
 		grant.expires_at = isnull ? INT64_MAX : DatumGetTimestampTz(expires_at);
-		taken |= grant.remaining < DatumGetInt64(slot_getattr(slot, 4, &isnull));
+		taken |= grant.expires_at > account->now && grant.remaining < DatumGetInt64(slot_getattr(slot, 4, &isnull));
 		if (allowance->ngrants == room)
 		{
 			room = Max(room * 2, 4);

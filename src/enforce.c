@@ -5,9 +5,11 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "consume.h"
@@ -52,6 +54,9 @@ enforce_quota(PG_FUNCTION_ARGS)
 				 errmsg("column \"%s\" of table \"%s\" does not exist", args[1], RelationGetRelationName(trigdata->tg_relation)),
 				 errhint("It is the second argument of trigger \"%s\".", trigdata->tg_trigger->tgname)));
 	user_id = SPI_getvalue(trigdata->tg_trigtuple, desc, column);
+	/* blanks that only fill a char(n) up are no part of an id */
+	if (user_id != NULL && getBaseType(SPI_gettypeid(desc, column)) == BPCHAROID)
+		user_id[bpchartruelen(user_id, strlen(user_id))] = '\0';
 	if (user_id == NULL || user_id[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
