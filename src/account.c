@@ -39,6 +39,7 @@ mb_account_open(MbAccount *account, MbText user_id, bool to_write)
 	account->catalog = mb_catalog_get();
 	account->user_id = user_id;
 	account->now = GetCurrentStatementStartTimestamp();
+	account->exists = false;
 	account->usage_lock = to_write && !RecoveryInProgress() ? RowExclusiveLock : AccessShareLock;
 	found = mb_app_table_read(user_id, &row);
 	account->tier = mb_entitlement_at(account->catalog, user_id, found ? &row : NULL, account->now).tier;

@@ -26,7 +26,8 @@ typedef struct MbAccount
 	MbText		feature;
 	MbTime		counted;		/* start of the period that is counted in */
 	MbAllowance allowance;
-	bool		exists;			/* is there a row of usage? */
+	bool		exists;			/* is there a row of usage? false also if it
+								 * is not known */
 	ItemPointerData row;		/* where; good for the snapshot it was read
 								 * with */
 	int64		locked_used;	/* when it was locked; see quota_store.h */

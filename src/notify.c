@@ -107,7 +107,7 @@ mb_notify_quotas(void)
 		return true;
 	mb_spi_run(&plan,
 			   "WITH due AS MATERIALIZED (SELECT user_id, feature, period_start, percent FROM momento_billing.quota_crossing"
-			   " WHERE NOT notified LIMIT $1 FOR UPDATE),"
+			   " WHERE NOT notified LIMIT $1 FOR UPDATE SKIP LOCKED),"
 			   " said AS (UPDATE momento_billing.quota_crossing AS c SET notified = true FROM due AS d"
 			   " WHERE c.user_id OPERATOR(pg_catalog.=) d.user_id AND c.feature OPERATOR(pg_catalog.=) d.feature"
 			   " AND c.period_start OPERATOR(pg_catalog.=) d.period_start AND c.percent OPERATOR(pg_catalog.=) d.percent)"

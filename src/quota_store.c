@@ -21,10 +21,6 @@
 #include "spi.h"
 #include "stats.h"
 
-/* Rows removed in one transaction, and rows of usage looked at in one. */
-#define REMOVE_ROWS "1000"
-#define WALK_ROWS "2000"
-
 #define OF_USAGE \
 	" WHERE user_id OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2"
 
@@ -32,7 +28,7 @@ static bool update_row(const MbAccount *account, int64 used, int64 held);
 static void note_crossing(const MbAccount *account, int64 before);
 static void usage_key(const MbAccount *account, Datum *args);
 static bool lock_usage(MbAccount *account);
-static void insert_usage(const MbAccount *account);
+static void insert_usage(const MbAccount *account, MbTime period_start);
 static void end_expired(MbAccount *account, MbUnits **expired, int *nexpired);
 static void lock_grants(MbAccount *account);
 
@@ -90,8 +86,16 @@ mb_quota_lock(MbAccount *account, MbTime counted)
 	LockRelationOid(account->catalog->quota_reservation_relid, RowExclusiveLock);
 	LockRelationOid(account->catalog->quota_grant_relid, RowExclusiveLock);
 	account->counted = counted;
+
+	/*
+	 * Rows are locked from the newest on, so the current period's must be
+	 * there: who is inserting it is waited for before any is locked.
+	 */
+	if (!account->exists || counted != account->period.start)
+		insert_usage(account, account->period.start);
 	while (!lock_usage(account))
-		insert_usage(account);
+		insert_usage(account, counted);
+	account->exists = true;
 	end_expired(account, &expired, &nexpired);
 	lock_grants(account);
 	for (int i = 0; i < nexpired; i++)
@@ -223,108 +227,6 @@ mb_quota_update_reservation(const MbReservation *reservation)
 			   " plan_units = $4, grant_ids = $5, grant_units = $6, state = $7"
 			   " WHERE id OPERATOR(pg_catalog.=) $1",
 			   7, types, args, SPI_OK_UPDATE);
-}
-
-/*
- * The table of counters is walked along its key, a part at a time: an index on
- * the time would cost every consumer.
- */
-bool
-mb_quota_remove_usage(MbTime before, MbUsageWalk *walk)
-{
-	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	Datum		args[4];
-	HeapTuple	last;
-	TupleDesc	desc;
-	bool		isnull;
-
-	args[0] = CStringGetTextDatum(walk->user_id != NULL ? walk->user_id : "");
-	args[1] = CStringGetTextDatum(walk->feature != NULL ? walk->feature : "");
-	args[2] = TimestampTzGetDatum(walk->period_start);
-	args[3] = TimestampTzGetDatum(before);
-	mb_spi_run(&plan,
-			   "WITH part AS MATERIALIZED (SELECT user_id, feature, period_start FROM momento_billing.usage"
-			   " WHERE ROW(user_id, feature, period_start) OPERATOR(pg_catalog.>) ROW($1, $2, $3)"
-			   " ORDER BY user_id, feature, period_start LIMIT " WALK_ROWS "),"
-			   " old AS MATERIALIZED (SELECT u.user_id, u.feature, u.period_start FROM part AS p"
-			   " JOIN momento_billing.usage AS u ON u.user_id OPERATOR(pg_catalog.=) p.user_id"
-			   " AND u.feature OPERATOR(pg_catalog.=) p.feature AND u.period_start OPERATOR(pg_catalog.=) p.period_start"
-			   " WHERE p.period_start OPERATOR(pg_catalog.<) $4 FOR UPDATE OF u SKIP LOCKED),"
-			   " gone AS (DELETE FROM momento_billing.usage AS u USING old AS o"
-			   " WHERE u.user_id OPERATOR(pg_catalog.=) o.user_id AND u.feature OPERATOR(pg_catalog.=) o.feature"
-			   " AND u.period_start OPERATOR(pg_catalog.=) o.period_start)"
-			   " SELECT user_id, feature, period_start FROM part ORDER BY user_id DESC, feature DESC, period_start DESC LIMIT 1",
-			   4, types, args, SPI_OK_SELECT);
-	if (SPI_processed == 0)
-		return false;
-	last = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	mb_usage_walk_end(walk);
-	walk->user_id = MemoryContextStrdup(walk->context, SPI_getvalue(last, desc, 1));
-	walk->feature = MemoryContextStrdup(walk->context, SPI_getvalue(last, desc, 2));
-	walk->period_start = DatumGetTimestampTz(SPI_getbinval(last, desc, 3, &isnull));
-	return true;
-}
-
-void
-mb_usage_walk_end(MbUsageWalk *walk)
-{
-	if (walk->user_id != NULL)
-		pfree(walk->user_id);
-	if (walk->feature != NULL)
-		pfree(walk->feature);
-	walk->user_id = walk->feature = NULL;
-	walk->period_start = DT_NOBEGIN;
-}
-
-/*
- * A reservation that was never settled goes with the period's row that counts
- * it as held; what it has taken off grants is given back.  Reservations are
- * made, and are over, in the order of their ids.
- */
-bool
-mb_quota_remove_old(MbTime before)
-{
-	static SPIPlanPtr plan_requests = NULL;
-	static SPIPlanPtr plan_crossings = NULL;
-	static SPIPlanPtr plan_reservations = NULL;
-	Oid			types[] = {TIMESTAMPTZOID};
-	Datum		args[1] = {TimestampTzGetDatum(before)};
-	uint64		removed;
-
-	mb_spi_run(&plan_requests,
-			   "DELETE FROM momento_billing.quota_request AS r USING ("
-			   "SELECT user_id, idempotency_key FROM momento_billing.quota_request"
-			   " WHERE created_at OPERATOR(pg_catalog.<) $1 ORDER BY created_at LIMIT " REMOVE_ROWS
-			   " FOR UPDATE SKIP LOCKED) AS o"
-			   " WHERE r.user_id OPERATOR(pg_catalog.=) o.user_id AND r.idempotency_key OPERATOR(pg_catalog.=) o.idempotency_key",
-			   1, types, args, SPI_OK_DELETE);
-	removed = SPI_processed;
-	mb_spi_run(&plan_crossings,
-			   "DELETE FROM momento_billing.quota_crossing AS c USING ("
-			   "SELECT user_id, feature, period_start, percent FROM momento_billing.quota_crossing"
-			   " WHERE period_start OPERATOR(pg_catalog.<) $1 ORDER BY period_start LIMIT " REMOVE_ROWS
-			   " FOR UPDATE SKIP LOCKED) AS o"
-			   " WHERE c.user_id OPERATOR(pg_catalog.=) o.user_id AND c.feature OPERATOR(pg_catalog.=) o.feature"
-			   " AND c.period_start OPERATOR(pg_catalog.=) o.period_start AND c.percent OPERATOR(pg_catalog.=) o.percent",
-			   1, types, args, SPI_OK_DELETE);
-	removed += SPI_processed;
-	mb_spi_run(&plan_reservations,
-			   "WITH oldest AS MATERIALIZED (SELECT id, expires_at FROM momento_billing.quota_reservation ORDER BY id LIMIT " REMOVE_ROWS "),"
-			   " free AS MATERIALIZED (SELECT r.id FROM momento_billing.quota_reservation AS r"
-			   " WHERE r.id OPERATOR(pg_catalog.=) ANY (ARRAY("
-			   "SELECT o.id FROM oldest AS o WHERE o.expires_at OPERATOR(pg_catalog.<) $1)) FOR UPDATE SKIP LOCKED),"
-			   " gone AS (DELETE FROM momento_billing.quota_reservation AS r USING free AS f"
-			   " WHERE r.id OPERATOR(pg_catalog.=) f.id RETURNING r.state, r.grant_ids, r.grant_units),"
-			   " back AS (SELECT n.id, pg_catalog.sum(n.units)::pg_catalog.int8 AS units"
-			   " FROM gone AS g, ROWS FROM (pg_catalog.unnest(g.grant_ids), pg_catalog.unnest(g.grant_units)) AS n (id, units)"
-			   " WHERE g.state OPERATOR(pg_catalog.=) 'held' GROUP BY n.id),"
-			   " given AS (UPDATE momento_billing.quota_grant AS q SET remaining = q.remaining OPERATOR(pg_catalog.+) b.units"
-			   " FROM back AS b WHERE q.id OPERATOR(pg_catalog.=) b.id)"
-			   " SELECT FROM gone",
-			   1, types, args, SPI_OK_SELECT);
-	return removed + SPI_processed > 0;
 }
 
 /*
@@ -470,13 +372,14 @@ lock_usage(MbAccount *account)
 }
 
 static void
-insert_usage(const MbAccount *account)
+insert_usage(const MbAccount *account, MbTime period_start)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
 	Datum		args[3];
 
 	usage_key(account, args);
+	args[2] = TimestampTzGetDatum(period_start);
 	mb_spi_run(&plan,
 			   "INSERT INTO momento_billing.usage (user_id, feature, period_start) VALUES ($1, $2, $3)"
 			   " ON CONFLICT (user_id, feature, period_start) DO NOTHING",

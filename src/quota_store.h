@@ -54,25 +54,4 @@ extern bool mb_quota_read_reservation(int64 id, bool lock, MbReservation *reserv
 /* Write everything but id, user and feature, and lock. */
 extern void mb_quota_update_reservation(const MbReservation *reservation);
 
-/* How far a walk through usage has come. */
-typedef struct MbUsageWalk
-{
-	MemoryContext context;		/* of the texts */
-	char	   *user_id;		/* NULL at the beginning */
-	char	   *feature;
-	MbTime		period_start;
-} MbUsageWalk;
-
-/*
- * Remove counters of periods that began before a time, among the next rows of
- * a walk; false at its end.  What others have locked is left for the next.
- */
-extern bool mb_quota_remove_usage(MbTime before, MbUsageWalk *walk);
-
-/* Begin anew. */
-extern void mb_usage_walk_end(MbUsageWalk *walk);
-
-/* The same for requests, crossings and reservations; true if there may be more. */
-extern bool mb_quota_remove_old(MbTime before);
-
 #endif							/* MB_QUOTA_STORE_H */

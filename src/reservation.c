@@ -94,6 +94,9 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 	mb_account_choose_known(&account, reservation.feature);
 	PopActiveSnapshot();
 
+	/* where it was counted when it was made */
+	account.exists = reservation.period_start == account.period.start;
+
 	mb_early_begin();
 	mb_quota_lock(&account, reservation.period_start);
 	if (!mb_quota_read_reservation(id, true, &reservation))

@@ -37,7 +37,7 @@
 #include "catalog.h"
 #include "drain.h"
 #include "notify.h"
-#include "quota_store.h"
+#include "retention.h"
 #include "settings.h"
 #include "stats.h"
 #include "worker.h"
@@ -49,6 +49,14 @@
 
 /* A month that began so lately may still run. */
 #define LONGEST_MONTH (32 * USECS_PER_DAY)
+
+/* How until_done() ended. */
+typedef enum Outcome
+{
+	STEP_DONE,
+	STEP_FAILED,
+	STEP_INTERRUPTED
+} Outcome;
 
 static MemoryContext worker_context;
 static TimestampTz next_removal = 0;
@@ -62,10 +70,13 @@ static bool ready(void);
 static void drain_all(MbDrain *drain);
 static bool send_notifications(void);
 static bool send_quotas(void);
-static bool remove_old_usage(void);
-static bool remove_old_quotas(void);
+static void remove_old(void);
+static bool remove_usage(void);
+static bool remove_requests(void);
+static bool remove_crossings(void);
+static bool remove_reservations(void);
 static TimestampTz retention(void);
-static bool until_done(bool (*step) (void));
+static Outcome until_done(bool (*step) (void));
 static void abort_and_report(MemoryContext context);
 static void nap(long timeout);
 static void check_for_interrupts(void);
@@ -286,10 +297,9 @@ drain_all(MbDrain *drain)
 		mb_stats_count(&counts);
 	} while (seen > 0 && !ConfigReloadPending);
 
-	if (until_done(send_notifications))
+	if (until_done(send_notifications) == STEP_DONE)
 		(void) until_done(send_quotas);
-	if (GetCurrentTimestamp() >= next_removal && until_done(remove_old_usage) && until_done(remove_old_quotas))
-		next_removal = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REMOVAL_INTERVAL);
+	remove_old();
 
 	/* what is held back between two reports would wait for the next event */
 	pgstat_report_stat(true);
@@ -311,22 +321,58 @@ send_quotas(void)
 	return mb_notify_quotas();
 }
 
-/* Step: a walk that is interrupted goes on where it was. */
+/*
+ * Remove what is too old.  Events do not wait for it: it goes on where it was
+ * when nothing else is to be done.  What fails is left for the next time.
+ */
+static void
+remove_old(void)
+{
+	static bool (*const steps[]) (void) =
+	{
+		remove_usage, remove_requests, remove_crossings, remove_reservations
+	};
+	static int	at = 0;
+
+	if (GetCurrentTimestamp() < next_removal)
+		return;
+	for (; at < (int) lengthof(steps); at++)
+		if (until_done(steps[at]) == STEP_INTERRUPTED)
+			return;
+	at = 0;
+	next_removal = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REMOVAL_INTERVAL);
+}
+
+/* Step. */
 static bool
-remove_old_usage(void)
+remove_usage(void)
 {
 	usage_walk.context = worker_context;
-	if (mb_quota_remove_usage(retention(), &usage_walk))
+	if (mb_retention_remove_usage(retention(), &usage_walk))
 		return false;
-	mb_usage_walk_end(&usage_walk);
+	mb_retention_restart(&usage_walk);
 	return true;
 }
 
 /* Step. */
 static bool
-remove_old_quotas(void)
+remove_requests(void)
 {
-	return !mb_quota_remove_old(retention());
+	return !mb_retention_remove_requests(retention());
+}
+
+/* Step. */
+static bool
+remove_crossings(void)
+{
+	return !mb_retention_remove_crossings(retention());
+}
+
+/* Step. */
+static bool
+remove_reservations(void)
+{
+	return !mb_retention_remove_reservations(retention());
 }
 
 static TimestampTz
@@ -337,10 +383,10 @@ retention(void)
 
 /*
  * Run a step, each time in a transaction of its own, until it says that it is
- * done.  False if it failed, or if there is something else to do first: events
- * do not wait for many steps.
+ * done, it fails, or there is something else to do first: events do not wait
+ * for many steps.
  */
-static bool
+static Outcome
 until_done(bool (*step) (void))
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -369,7 +415,7 @@ until_done(bool (*step) (void))
 		PG_END_TRY();
 		MemoryContextSwitchTo(context);
 	} while (!done && !failed && !ConfigReloadPending && !MyLatch->is_set);
-	return done && !failed;
+	return failed ? STEP_FAILED : done ? STEP_DONE : STEP_INTERRUPTED;
 }
 
 /* In a handler: end the transaction; a client that drains is no trouble. */

@@ -1,14 +1,9 @@
 -- The months that quotas are counted in: of the calendar, or of the subscription.
 BEGIN;
 SET LOCAL client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS pgtap;
-CREATE EXTENSION IF NOT EXISTS momento_billing;
-\ir ../fixtures/sql/helpers.sql
+\ir ../fixtures/sql/quotas.sql
 SELECT no_plan();
 SELECT fixture.set_up();
-CREATE FUNCTION pg_temp.month(n int DEFAULT 0) RETURNS timestamptz LANGUAGE sql AS $$
-	SELECT (date_trunc('month', statement_timestamp() AT TIME ZONE 'UTC') + n * interval '1 month') AT TIME ZONE 'UTC'
-$$;
 -- A time of this transaction, in UTC and with the app's milliseconds.
 CREATE FUNCTION pg_temp.ago(i interval) RETURNS timestamp(3) LANGUAGE sql AS $$SELECT (date_trunc('second', now()) AT TIME ZONE 'UTC') - i + interval '7 ms'$$;
 CREATE FUNCTION pg_temp.app_writes(u text, starts timestamp, ends timestamp, status text DEFAULT 'ACTIVE', tier text DEFAULT 'PRO') RETURNS void LANGUAGE sql AS $$
@@ -23,17 +18,10 @@ CREATE FUNCTION pg_temp.month_of(starts timestamp) RETURNS text LANGUAGE sql AS 
 	WHERE statement_timestamp() AT TIME ZONE 'UTC' >= starts + n * interval '1 month'
 		AND statement_timestamp() AT TIME ZONE 'UTC' < starts + (n + 1) * interval '1 month'
 $$;
-CREATE FUNCTION pg_temp.calendar_month() RETURNS text LANGUAGE sql AS $$SELECT pg_temp.month() AT TIME ZONE 'UTC' || ' to ' || pg_temp.month(1) AT TIME ZONE 'UTC'$$;
+CREATE FUNCTION pg_temp.calendar_month() RETURNS text LANGUAGE sql AS $$SELECT fixture.month() AT TIME ZONE 'UTC' || ' to ' || fixture.month(1) AT TIME ZONE 'UTC'$$;
 -- The month that a user is in, by quota_remaining(), which all features agree about.
 CREATE FUNCTION pg_temp.period(u text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(DISTINCT (period_start AT TIME ZONE 'UTC') || ' to ' || (resets_at AT TIME ZONE 'UTC'), ', ') FROM momento_billing.quota_remaining(u)
-$$;
-CREATE FUNCTION pg_temp.consume(u text, f text, n bigint DEFAULT 1, key text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
-	SELECT concat_ws(' ', CASE allowed WHEN true THEN 'allowed' WHEN false THEN 'refused' END, used || '+' || held, 'left ' || remaining, reason)
-	FROM momento_billing.consume_quota(u, f, n, key)
-$$;
-CREATE FUNCTION pg_temp.counters(u text, f text) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(used || '+' || held, ', ' ORDER BY period_start) FROM momento_billing.usage WHERE user_id = u AND feature = f
 $$;
 
 -- The calendar's, whatever the subscription's and whatever the session's zone.
@@ -114,11 +102,11 @@ SELECT is(pg_temp.period('ld'), pg_temp.calendar_month(), 'that has always been'
 SELECT is(pg_temp.period('nobody'), pg_temp.calendar_month(), 'without a row');
 SELECT momento_billing.grant_tier('byhand', 'PRO') AS tier_grant \gset
 SELECT is(pg_temp.period('byhand'), pg_temp.calendar_month(), 'with a tier given by hand');
-SELECT is(pg_temp.consume('byhand', 'ai_chat', 2), 'allowed 2+0 left 98', 'which can be used');
+SELECT is(fixture.consume('byhand', 'ai_chat', 2), 'allowed 2+0/100 left 98 PRO', 'which can be used');
 
 -- Counted in it, and anew in the next one.
 SELECT pg_temp.app_writes('na', pg_temp.ago('10 days'), pg_temp.ago('10 days') + interval '1 month');
-SELECT is(pg_temp.consume('na', 'ai_chat', 90, 'k'), 'allowed 90+0 left 10', 'in this period');
+SELECT is(fixture.consume('na', 'ai_chat', 90, 'k'), 'allowed 90+0/100 left 10 PRO', 'in this period');
 SELECT is((SELECT period_start AT TIME ZONE 'UTC' FROM momento_billing.usage WHERE user_id = 'na'), pg_temp.ago('10 days')::timestamp, 'which begins with the subscription''s');
 SELECT is((SELECT resets_at AT TIME ZONE 'UTC' FROM momento_billing.consume_quota('na', 'ai_chat', 90)), (pg_temp.ago('10 days') + interval '1 month')::timestamp, 'a refusal says when it ends');
 SELECT reservation_id AS r FROM momento_billing.reserve_quota('na', 'ai_chat', 5) \gset
@@ -128,24 +116,24 @@ SELECT is(momento_billing.quota_remaining('na', 'ai_chat'), 100::bigint, 'the ca
 SET LOCAL momento_billing.quota_period = 'billing';
 SELECT pg_temp.app_writes('na', pg_temp.ago('1 s'), pg_temp.ago('1 s') + interval '1 month');
 SELECT is(momento_billing.quota_remaining('na', 'ai_chat'), 100::bigint, 'renewed: all is there again');
-SELECT is(pg_temp.consume('na', 'ai_chat', 3), 'allowed 3+0 left 97', 'and used');
+SELECT is(fixture.consume('na', 'ai_chat', 3), 'allowed 3+0/100 left 97 PRO', 'and used');
 SELECT is((SELECT concat_ws(' ', committed, amount, used, held, remaining) FROM momento_billing.commit_reservation(:r, 4)), 't 4 94 0 6', 'what was held before is used before');
-SELECT is((SELECT concat_ws(' ', refunded, used, remaining) FROM momento_billing.refund_quota('na', 'ai_chat', 50, 'k')), '50 44 56', 'and given back there');
-SELECT is((SELECT concat_ws(' ', refunded, used, remaining) FROM momento_billing.refund_quota('na', 'ai_chat', 50)), '3 0 100', 'without a key: of the new one');
-SELECT is(pg_temp.counters('na', 'ai_chat'), '44+0, 0+0', 'as both are counted');
-SELECT is(pg_temp.consume('na', 'ai_chat', 90, 'k'), 'allowed 90+0 left 10', 'a key is known in the next one');
+SELECT is(fixture.refund('na', 'ai_chat', 50, 'k'), '50 used 44 left 56', 'and given back there');
+SELECT is(fixture.refund('na', 'ai_chat', 50), '3 used 0 left 100', 'without a key: of the new one');
+SELECT is(fixture.counters('na', 'ai_chat'), '44+0, 0+0', 'as both are counted');
+SELECT is(fixture.consume('na', 'ai_chat', 90, 'k'), 'allowed 90+0/100 left 10 PRO replayed', 'a key is known in the next one');
 -- Late news of a renewal changes nothing.
 SELECT pg_temp.app_writes('nb', pg_temp.ago('5 days') - interval '1 month', pg_temp.ago('5 days'));
-SELECT is(pg_temp.consume('nb', 'ai_chat', 70), 'allowed 70+0 left 30', 'used after the end that the row shows');
+SELECT is(fixture.consume('nb', 'ai_chat', 70), 'allowed 70+0/100 left 30 PRO', 'used after the end that the row shows');
 SELECT pg_temp.period('nb') AS before \gset
 SELECT pg_temp.app_writes('nb', split_part(:'before', ' to ', 1)::timestamp, split_part(:'before', ' to ', 2)::timestamp);
 SELECT is(pg_temp.period('nb'), :'before', 'the renewal begins where the month did');
 SELECT is(momento_billing.quota_remaining('nb', 'ai_chat'), 30::bigint, 'nobody gets it twice');
 -- The subscription ends: the calendar's month, with what was used in it.
 SELECT pg_temp.app_writes('nc', pg_temp.ago('10 days'), pg_temp.ago('-20 days'));
-SELECT is(pg_temp.consume('nc', 'auto_tags', 150), 'allowed 150+0 left 50', 'used as PRO');
+SELECT is(fixture.consume('nc', 'auto_tags', 150), 'allowed 150+0/200 left 50 PRO', 'used as PRO');
 SELECT pg_temp.app_writes('nc', pg_temp.ago('10 days'), pg_temp.ago('-20 days'), 'INACTIVE');
-SELECT is(pg_temp.consume('nc', 'auto_tags', 15), 'allowed 15+0 left 5', 'then as BASIC');
+SELECT is(fixture.consume('nc', 'auto_tags', 15), 'allowed 15+0/20 left 5 BASIC', 'then as BASIC');
 SELECT pg_temp.app_writes('nc', pg_temp.ago('10 days'), pg_temp.ago('-20 days'));
 SELECT is(momento_billing.quota_remaining('nc', 'auto_tags'), 50::bigint, 'and PRO again');
 -- By Stripe's events.
@@ -158,8 +146,8 @@ SET LOCAL momento_billing.force_spi = on;
 SELECT is(pg_temp.period('ba'), pg_temp.month_of(pg_temp.ago('10 days')), 'fallback: the subscription''s');
 SELECT is(pg_temp.period('be'), pg_temp.month_of(pg_temp.ago('40 days')), 'fallback: a late renewal');
 SELECT is(pg_temp.period('lc'), pg_temp.calendar_month(), 'fallback: the calendar''s');
-SELECT is(pg_temp.consume('nb', 'ai_chat', 31), 'refused 70+0 left 30 limit_reached', 'fallback: refused');
-SELECT is(pg_temp.consume('nb', 'ai_chat', 30), 'allowed 100+0 left 0', 'fallback: allowed');
+SELECT is(fixture.consume('nb', 'ai_chat', 31), 'refused 70+0/100 left 30 PRO limit_reached', 'fallback: refused');
+SELECT is(fixture.consume('nb', 'ai_chat', 30), 'allowed 100+0/100 left 0 PRO', 'fallback: allowed');
 SET LOCAL momento_billing.force_spi = off;
 -- So does a column with a time zone, in any session's.
 ALTER TABLE public."Subscription" ALTER "currentPeriodStart" TYPE timestamptz USING "currentPeriodStart" AT TIME ZONE 'UTC',

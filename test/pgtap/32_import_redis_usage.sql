@@ -1,16 +1,11 @@
 -- import_redis_usage(): the counters of before.
 BEGIN;
 SET LOCAL client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS pgtap;
-CREATE EXTENSION IF NOT EXISTS momento_billing;
-\ir ../fixtures/sql/helpers.sql
+\ir ../fixtures/sql/quotas.sql
 SELECT no_plan();
 SELECT fixture.set_up();
-CREATE FUNCTION pg_temp.month(n int DEFAULT 0) RETURNS timestamptz LANGUAGE sql AS $$
-	SELECT (date_trunc('month', statement_timestamp() AT TIME ZONE 'UTC') + n * interval '1 month') AT TIME ZONE 'UTC'
-$$;
 -- A month as the keys write it.
-CREATE FUNCTION pg_temp.label(n int DEFAULT 0) RETURNS text LANGUAGE sql AS $$SELECT to_char(pg_temp.month(n) AT TIME ZONE 'UTC', 'YYYY-MM')$$;
+CREATE FUNCTION pg_temp.label(n int DEFAULT 0) RETURNS text LANGUAGE sql AS $$SELECT to_char(fixture.month(n) AT TIME ZONE 'UTC', 'YYYY-MM')$$;
 CREATE FUNCTION pg_temp.import(u text, f text, value bigint, n int DEFAULT 0) RETURNS bigint LANGUAGE sql AS $$
 	SELECT momento_billing.import_redis_usage(format('usage:%s:%s:%s', u, f, pg_temp.label(n)), value)
 $$;
@@ -18,35 +13,21 @@ CREATE FUNCTION pg_temp.usage(u text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', feature, to_char(period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS'), used || '+' || held), ', ' ORDER BY feature, period_start)
 	FROM momento_billing.usage WHERE user_id = u
 $$;
-CREATE FUNCTION pg_temp.to_tell(u text) RETURNS text LANGUAGE sql AS $$
-	SELECT coalesce(string_agg(percent::text, ' ' ORDER BY percent), 'nothing') FROM momento_billing.quota_crossing WHERE user_id = u AND NOT notified
-$$;
-CREATE FUNCTION pg_temp.error(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-	RETURN SQLSTATE || ' ' || SQLERRM || coalesce(' | ' || nullif(hint, ''), '');
-END
-$$;
 
 -- What is refused.
-SELECT matches(pg_temp.error(format('SELECT momento_billing.import_redis_usage(%L, 1)', key)), '^22023', 'key ' || coalesce('"' || translate(key, chr(10), '_') || '"', 'NULL'))
+SELECT matches(fixture.error(format('SELECT momento_billing.import_redis_usage(%L, 1)', key)), '^22023', 'key ' || coalesce('"' || translate(key, chr(10), '_') || '"', 'NULL'))
 	FROM unnest(ARRAY[NULL, '', ' ', ':', ':::', 'usage', 'usage:', 'usage:u', 'usage:u:ai_chat', 'usage:u:ai_chat:', 'usage::ai_chat:2026-01', 'usage:ai_chat:2026-01', 'usage:u::2026-01',
 		'quota:u:ai_chat:2026-01', 'Usage:u:ai_chat:2026-01', 'xusage:u:ai_chat:2026-01', ' usage:u:ai_chat:2026-01', 'usage :u:ai_chat:2026-01',
 		'usage:u:ai_chat:2026-01 ', 'usage:u:ai_chat: 2026-01', 'usage:u:ai_chat:2026-1', 'usage:u:ai_chat:2026-00', 'usage:u:ai_chat:2026-13', 'usage:u:ai_chat:2026-99', 'usage:u:ai_chat:26-01',
 		'usage:u:ai_chat:2026-01-01', 'usage:u:ai_chat:2026-01:x', 'usage:u:ai_chat:202601', 'usage:u:ai_chat:2026/01', 'usage:u:ai_chat:2026_01', 'usage:u:ai_chat:-026-01', 'usage:u:ai_chat:+026-01',
 		'usage:u:ai_chat:2026-+1', 'usage:u:ai_chat:2026- 1', 'usage:u:ai_chat:2026-0x', 'usage:u:ai_chat:abcd-ef', 'usage:u:ai_chat:20260-01', 'usage:u:ai_chat:2026-01' || chr(10), 'usage:u:ai_chat:٢٠٢٦-01']) AS key;
-SELECT matches(pg_temp.error($$SELECT momento_billing.import_redis_usage('usage:u:teleport:2026-01', 1)$$), '^22023 unknown feature "teleport" \| The features are: .*ai_chat', 'an unknown feature');
-SELECT matches(pg_temp.error($$SELECT momento_billing.import_redis_usage('usage:u:AI_CHAT:2026-01', 1)$$), '^22023 unknown feature "AI_CHAT"', 'or in another spelling');
-SELECT matches(pg_temp.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', -1)$$), '^22023 .*value', 'a negative value');
-SELECT matches(pg_temp.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', -9223372036854775807)$$), '^22023 .*value', 'a very negative one');
-SELECT matches(pg_temp.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', 1000000000000001)$$), '^22023 .*value', 'an absurd one');
-SELECT matches(pg_temp.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', 9223372036854775807)$$), '^22023 .*value', 'an even more absurd one');
-SELECT matches(pg_temp.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', NULL)$$), '^22023 .*value', 'no value');
+SELECT matches(fixture.error($$SELECT momento_billing.import_redis_usage('usage:u:teleport:2026-01', 1)$$), '^22023 unknown feature "teleport" \| The features are: .*ai_chat', 'an unknown feature');
+SELECT matches(fixture.error($$SELECT momento_billing.import_redis_usage('usage:u:AI_CHAT:2026-01', 1)$$), '^22023 unknown feature "AI_CHAT"', 'or in another spelling');
+SELECT matches(fixture.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', -1)$$), '^22023 .*value', 'a negative value');
+SELECT matches(fixture.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', -9223372036854775807)$$), '^22023 .*value', 'a very negative one');
+SELECT matches(fixture.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', 1000000000000001)$$), '^22023 .*value', 'an absurd one');
+SELECT matches(fixture.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', 9223372036854775807)$$), '^22023 .*value', 'an even more absurd one');
+SELECT matches(fixture.error($$SELECT momento_billing.import_redis_usage('usage:u:ai_chat:2026-01', NULL)$$), '^22023 .*value', 'no value');
 SELECT is((SELECT count(*) FROM momento_billing.usage), 0::bigint, 'a refusal writes nothing');
 
 -- The greater value is kept.
@@ -96,16 +77,16 @@ SELECT is(momento_billing.quota_remaining(u, 'auto_tags'), 18::bigint, 'is that 
 
 -- Nobody is told.
 SELECT is(pg_temp.import('un', 'auto_tags', 16), 16::bigint, '80 percent');
-SELECT is(pg_temp.to_tell('un'), 'nothing', 'are not told');
+SELECT is(fixture.crossed('un'), 'nothing', 'are not told');
 SELECT is((SELECT used FROM momento_billing.consume_quota('un', 'auto_tags')), 17::bigint, 'one more');
-SELECT is(pg_temp.to_tell('un'), 'nothing', 'is no news either');
+SELECT is(fixture.crossed('un'), 'nothing', 'is no news either');
 SELECT is((SELECT used FROM momento_billing.consume_quota('un', 'auto_tags', 3)), 20::bigint, 'but all of it');
-SELECT is(pg_temp.to_tell('un'), '100', 'is');
+SELECT is(fixture.crossed('un'), '100', 'is');
 SELECT is(pg_temp.import('um', 'auto_tags', 3), 3::bigint, 'little');
 SELECT is(pg_temp.import('um', 'auto_tags', 17), 17::bigint, 'and then 80 percent');
-SELECT is(pg_temp.to_tell('um'), 'nothing', 'are not told');
+SELECT is(fixture.crossed('um'), 'nothing', 'are not told');
 SELECT is(pg_temp.import('uo', 'auto_tags', 20), 20::bigint, '100 percent');
-SELECT is(pg_temp.to_tell('uo'), 'nothing', 'are not told');
+SELECT is(fixture.crossed('uo'), 'nothing', 'are not told');
 
 SELECT is((SELECT string_agg(percent::text, ' ' ORDER BY percent) FROM momento_billing.quota_crossing WHERE user_id = 'uo' AND notified), '80 100', 'as if they had been');
 -- By the subscription's months the current one goes to the month that it is now.
@@ -117,9 +98,9 @@ SELECT is((SELECT period_start AT TIME ZONE 'UTC' FROM momento_billing.usage WHE
 SELECT is(momento_billing.quota_remaining('ba', 'ai_chat'), 60::bigint, 'and counts');
 SELECT is(pg_temp.import('ba', 'ai_chat', 30), 40::bigint, 'the greater one');
 SELECT is(pg_temp.import('ba', 'reformulation', 30, -1), 30::bigint, 'last month''s');
-SELECT is((SELECT period_start FROM momento_billing.usage WHERE user_id = 'ba' AND feature = 'reformulation'), pg_temp.month(-1), 'goes to the calendar''s');
+SELECT is((SELECT period_start FROM momento_billing.usage WHERE user_id = 'ba' AND feature = 'reformulation'), fixture.month(-1), 'goes to the calendar''s');
 SELECT is(pg_temp.import('bb', 'auto_tags', 8), 8::bigint, 'of a user without a subscription');
-SELECT is((SELECT period_start FROM momento_billing.usage WHERE user_id = 'bb'), pg_temp.month(), 'it is the calendar''s');
+SELECT is((SELECT period_start FROM momento_billing.usage WHERE user_id = 'bb'), fixture.month(), 'it is the calendar''s');
 SET LOCAL momento_billing.quota_period = 'calendar';
 
 -- Undone with its transaction; by the fallback; for one user, however the id is written.
@@ -136,6 +117,6 @@ ALTER TABLE public."Subscription" ALTER "userId" TYPE int USING NULL;
 SELECT is(pg_temp.import('042', 'auto_tags', 8), 8::bigint, 'a number');
 SELECT is(pg_temp.import('42', 'auto_tags', 7), 8::bigint, 'is one user');
 SELECT is(momento_billing.quota_remaining('42', 'auto_tags'), 12::bigint, 'whose counter it is');
-SELECT matches(pg_temp.error($$SELECT momento_billing.import_redis_usage('usage:abc:ai_chat:2026-01', 1)$$), '^22023 invalid user id "abc"', 'what is no number');
+SELECT matches(fixture.error($$SELECT momento_billing.import_redis_usage('usage:abc:ai_chat:2026-01', 1)$$), '^22023 invalid user id "abc"', 'what is no number');
 SELECT * FROM finish();
 ROLLBACK;
