@@ -327,9 +327,9 @@ CREATE INDEX quota_reservation_held ON momento_billing.quota_reservation (user_i
 COMMENT ON TABLE momento_billing.quota_reservation IS 'units held for work that is not finished: see reserve_quota()';
 COMMENT ON COLUMN momento_billing.quota_reservation.period_start IS 'the period in which the units count';
 COMMENT ON COLUMN momento_billing.quota_reservation.amount IS 'units held or, when committed, used';
-COMMENT ON COLUMN momento_billing.quota_reservation.plan_units IS 'of these, units of the plan that have not been given back';
+COMMENT ON COLUMN momento_billing.quota_reservation.plan_units IS 'of these, units of the plan; of a committed one, those that have not been given back';
 COMMENT ON COLUMN momento_billing.quota_reservation.grant_ids IS 'grants that the others come from, as they were taken';
-COMMENT ON COLUMN momento_billing.quota_reservation.grant_units IS 'units of each of grant_ids that have not been given back';
+COMMENT ON COLUMN momento_billing.quota_reservation.grant_units IS 'units of each of grant_ids; of a committed one, those that have not been given back';
 COMMENT ON COLUMN momento_billing.quota_reservation.state IS 'held, committed, released or expired; a held one counts before expires_at only, whether or not anything has marked it expired';
 
 CREATE TABLE momento_billing.quota_request (

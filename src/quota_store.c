@@ -28,7 +28,7 @@ static bool update_row(const MbAccount *account, int64 used, int64 held);
 static void note_crossing(const MbAccount *account, int64 before);
 static void usage_key(const MbAccount *account, Datum *args);
 static bool lock_usage(MbAccount *account);
-static void insert_usage(const MbAccount *account, MbTime period_start);
+static void insert_usage(const MbAccount *account);
 static void end_expired(MbAccount *account, MbUnits **expired, int *nexpired);
 static void lock_grants(MbAccount *account);
 
@@ -91,11 +91,10 @@ mb_quota_lock(MbAccount *account, MbTime counted)
 	 * Rows are locked from the newest on, so the current period's must be
 	 * there: who is inserting it is waited for before any is locked.
 	 */
-	if (!account->exists || counted != account->period.start)
-		insert_usage(account, account->period.start);
+	if (!account->exists && counted == account->period.start)
+		insert_usage(account);
 	while (!lock_usage(account))
-		insert_usage(account, counted);
-	account->exists = true;
+		insert_usage(account);
 	end_expired(account, &expired, &nexpired);
 	lock_grants(account);
 	for (int i = 0; i < nexpired; i++)
@@ -335,26 +334,26 @@ usage_key(const MbAccount *account, Datum *args)
 }
 
 /*
- * All periods from the oldest that a hold is in, the newest first.  A hold
- * that is made meanwhile is made in a row that is locked here.  False if there
- * is no row of the counted period.
+ * The counted period, and those of holds that are over, the newest first.
+ * False if there is no row of the counted period.
  */
 static bool
 lock_usage(MbAccount *account)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
-	Datum		args[3];
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		args[4];
 	bool		found = false;
 
 	usage_key(account, args);
+	args[3] = TimestampTzGetDatum(account->now);
 	mb_spi_run(&plan,
 			   "SELECT period_start, used, held FROM momento_billing.usage"
-			   OF_USAGE " AND period_start OPERATOR(pg_catalog.>=) LEAST($3,"
-			   " (SELECT pg_catalog.min(period_start) FROM momento_billing.quota_reservation"
-			   OF_USAGE " AND state OPERATOR(pg_catalog.=) 'held'))"
+			   OF_USAGE " AND (period_start OPERATOR(pg_catalog.=) $3 OR period_start OPERATOR(pg_catalog.=) ANY (ARRAY("
+			   "SELECT period_start FROM momento_billing.quota_reservation"
+			   OF_USAGE " AND state OPERATOR(pg_catalog.=) 'held' AND expires_at OPERATOR(pg_catalog.<=) $4)))"
 			   " ORDER BY period_start DESC FOR NO KEY UPDATE",
-			   3, types, args, SPI_OK_SELECT);
+			   4, types, args, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -372,14 +371,13 @@ lock_usage(MbAccount *account)
 }
 
 static void
-insert_usage(const MbAccount *account, MbTime period_start)
+insert_usage(const MbAccount *account)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
 	Datum		args[3];
 
 	usage_key(account, args);
-	args[2] = TimestampTzGetDatum(period_start);
 	mb_spi_run(&plan,
 			   "INSERT INTO momento_billing.usage (user_id, feature, period_start) VALUES ($1, $2, $3)"
 			   " ON CONFLICT (user_id, feature, period_start) DO NOTHING",

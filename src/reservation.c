@@ -30,6 +30,7 @@ typedef struct Settled
 } Settled;
 
 static void settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled);
+static void read_reservation(int64 id, bool lock, MbReservation *reservation);
 static void settle_held(MbAccount *account, MbReservation *reservation, int64 actual, bool commit);
 static void consume_again(MbAccount *account, MbReservation *reservation, int64 actual, Settled *settled);
 static int64 reservation_argument(Datum datum, bool isnull);
@@ -75,13 +76,10 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 {
 	MbReservation reservation;
 	MbAccount	account;
+	bool		over;
 
 	SPI_connect();
-	if (!mb_quota_read_reservation(id, false, &reservation))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("reservation " INT64_FORMAT " does not exist", id),
-				 errhint("reserve_quota() returns the id; it is null when the units were refused.")));
+	read_reservation(id, false, &reservation);
 	if (!has_actual)
 		actual = reservation.amount;
 	else if (actual < 0)
@@ -94,13 +92,18 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 	mb_account_choose_known(&account, reservation.feature);
 	PopActiveSnapshot();
 
-	/* where it was counted when it was made */
+	/*
+	 * Units that are still to be found are found in the current period, whose
+	 * row is locked before that of an older one.
+	 */
+	over = mb_text_is(reservation.state, "expired") ||
+		(mb_text_is(reservation.state, "held") && reservation.expires_at <= account.now);
 	account.exists = reservation.period_start == account.period.start;
 
 	mb_early_begin();
-	mb_quota_lock(&account, reservation.period_start);
-	if (!mb_quota_read_reservation(id, true, &reservation))
-		elog(ERROR, "reservation " INT64_FORMAT " has gone", id);
+	mb_quota_lock(&account, over ? account.period.start : reservation.period_start);
+	read_reservation(id, true, &reservation);
+
 	/* what was committed may have been less than the amount then */
 	if (actual > reservation.amount && !mb_text_is(reservation.state, "committed"))
 		ereport(ERROR,
@@ -131,6 +134,14 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 	}
 	mb_quota_write(&account);
 	mb_early_end();
+
+	/* somebody else has settled it meanwhile, in another period */
+	if (mb_text_is(reservation.state, "committed") && reservation.period_start != account.counted)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		mb_account_read(&account, reservation.period_start);
+		PopActiveSnapshot();
+	}
 	if (settled->done && commit)
 		settled->amount = reservation.amount;
 	settled->used = account.allowance.used;
@@ -138,6 +149,16 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 	settled->remaining = mb_allowance_remaining(&account.allowance, account.now);
 	settled->unlimited = account.allowance.limit == MB_UNLIMITED;
 	SPI_finish();
+}
+
+static void
+read_reservation(int64 id, bool lock, MbReservation *reservation)
+{
+	if (!mb_quota_read_reservation(id, lock, reservation))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("reservation " INT64_FORMAT " does not exist", id),
+				 errhint("reserve_quota() returns the id; it is null when the units were refused.")));
 }
 
 /* What was promised is kept, whatever the limit is by now. */
