@@ -21,6 +21,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -63,6 +64,7 @@ static bool valid = false;
 /* Counts invalidations, so that one that comes while loading is not lost. */
 static uint64 generation = 0;
 
+static bool is_told(const TriggerData *trigdata);
 static void relcache_callback(Datum arg, Oid relid);
 static void load(void);
 static void *read_table(CachedTable table, size_t size, int *count,
@@ -147,12 +149,46 @@ catalog_changed(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("\"catalog_changed\" must be called as a trigger")));
-	CacheInvalidateRelcache(trigdata->tg_relation);
+	if (!is_told(trigdata))
+		CacheInvalidateRelcache(trigdata->tg_relation);
 
 	/* what a price buys may mend rows: upkeep.c */
 	if (strcmp(RelationGetRelationName(trigdata->tg_relation), table_names[TABLE_PRICE]) == 0)
 		mb_stats_wake_at_end();
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * Of other_access and quota_grant only whether there is any row is cached: of
+ * many inserts of a (sub)transaction the first one's message is enough, which
+ * is sent, or dropped, for all of them; once this session itself knows.
+ */
+static bool
+is_told(const TriggerData *trigdata)
+{
+	static struct
+	{
+		TransactionId xid;
+		SubTransactionId subid;
+	}			told[NUM_CACHED_TABLES];
+	Oid			relid = RelationGetRelid(trigdata->tg_relation);
+	TransactionId xid = GetTopTransactionId();
+	SubTransactionId subid = GetCurrentSubTransactionId();
+
+	for (int i = 0; i < NUM_CACHED_TABLES; i++)
+	{
+		bool		is_same;
+		bool		is_known;
+
+		if (relid != relids[i] || (i != TABLE_OTHER_ACCESS && i != TABLE_QUOTA_GRANT))
+			continue;
+		is_same = told[i].xid == xid && told[i].subid == subid;
+		told[i].xid = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? xid : InvalidTransactionId;
+		told[i].subid = subid;
+		is_known = valid && (i == TABLE_QUOTA_GRANT ? catalog->has_quota_grants : catalog->has_other_access);
+		return is_same && is_known;
+	}
+	return false;
 }
 
 /* Runs at arbitrary places: it may only take note. */

@@ -101,7 +101,7 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 	account.exists = reservation.period_start == account.period.start;
 
 	mb_early_begin();
-	mb_quota_lock(&account, over ? account.period.start : reservation.period_start);
+	mb_quota_lock(&account, over && commit ? account.period.start : reservation.period_start);
 	read_reservation(id, true, &reservation);
 
 	/* what was committed may have been less than the amount then */

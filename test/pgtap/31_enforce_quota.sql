@@ -102,7 +102,7 @@ INSERT INTO public.varied (id, name) VALUES (3, '42');
 INSERT INTO public.varied (id, key) VALUES (4, 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11');
 INSERT INTO public.varied (id, "odd ""name""") VALUES (5, 'ünïcode');
 CREATE TRIGGER p AFTER INSERT ON public.varied FOR EACH ROW WHEN (new.padded IS NOT NULL) EXECUTE FUNCTION momento_billing.enforce_quota('auto_tags', 'padded');
-INSERT INTO public.varied (id, padded) VALUES (6, 'pad');
+INSERT INTO public.varied (id, padded) VALUES (16, 'pad');
 SELECT is(fixture.counters('42', 'auto_tags'), '2+0', 'a number and a varchar');
 SELECT is(fixture.counters('-7', 'auto_tags'), '1+0', 'another number');
 SELECT is(fixture.counters('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'auto_tags'), '1+0', 'a uuid');

@@ -157,6 +157,24 @@ SELECT fixture.end_grant(:v2);
 SELECT is(fixture.consume('uv', 'brainstorm_create'), 'refused 1+0/1 left 0 BASIC limit_reached', 'fallback: ended');
 SET LOCAL momento_billing.force_spi = off;
 
+-- A gift to many does not load the catalogue anew for each of them.
+SELECT count(momento_billing.grant_quota('many_' || n, 'ai_chat', 1)) AS given FROM generate_series(1, 200) AS n \gset
+SELECT is(:given, 200, '200 grants in a statement');
+SELECT current_setting('server_version_num')::int >= 140000 AS contexts_can_be_seen \gset
+\if :contexts_can_be_seen
+SELECT cmp_ok(count(*), '<', 20::bigint, 'keep no 200 catalogues') FROM pg_backend_memory_contexts WHERE name = 'mb catalog';
+\endif
+SAVEPOINT gone;
+DELETE FROM momento_billing.quota_grant;
+SELECT is(momento_billing.quota_remaining('many_7', 'ai_chat'), 0::bigint, 'all grants deleted: seen at once');
+ROLLBACK TO gone;
+SELECT is(momento_billing.quota_remaining('many_7', 'ai_chat'), 1::bigint, 'rolled back: seen at once');
+DELETE FROM momento_billing.quota_grant;
+INSERT INTO momento_billing.quota_grant (user_id, feature, amount, remaining, granted_by) SELECT 'none', 'ai_chat', 1, 1, '' WHERE false;
+SELECT is(momento_billing.quota_remaining('next', 'ai_chat'), 0::bigint, 'an INSERT of no row');
+SELECT isnt(momento_billing.grant_quota('next', 'ai_chat', 2), NULL, 'and then one of a row');
+SELECT is(momento_billing.quota_remaining('next', 'ai_chat'), 2::bigint, 'is seen at once');
+
 -- One user, however the id is written.
 DELETE FROM public."Subscription";
 ALTER TABLE public."Subscription" ALTER "userId" TYPE int USING NULL;
