@@ -21,6 +21,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
@@ -172,7 +173,7 @@ is_told(const TriggerData *trigdata)
 		SubTransactionId subid;
 	}			told[NUM_CACHED_TABLES];
 	Oid			relid = RelationGetRelid(trigdata->tg_relation);
-	TransactionId xid = GetTopTransactionId();
+	TransactionId xid = GetTopTransactionIdIfAny();
 	SubTransactionId subid = GetCurrentSubTransactionId();
 
 	for (int i = 0; i < NUM_CACHED_TABLES; i++)
@@ -182,7 +183,7 @@ is_told(const TriggerData *trigdata)
 
 		if (relid != relids[i] || (i != TABLE_OTHER_ACCESS && i != TABLE_QUOTA_GRANT))
 			continue;
-		is_same = told[i].xid == xid && told[i].subid == subid;
+		is_same = TransactionIdIsValid(xid) && told[i].xid == xid && told[i].subid == subid;
 		told[i].xid = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? xid : InvalidTransactionId;
 		told[i].subid = subid;
 		is_known = valid && (i == TABLE_QUOTA_GRANT ? catalog->has_quota_grants : catalog->has_other_access);

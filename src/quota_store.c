@@ -24,12 +24,22 @@
 #define OF_USAGE \
 	" WHERE user_id OPERATOR(pg_catalog.=) $1 AND feature OPERATOR(pg_catalog.=) $2"
 
+/* Holds that are over. */
+typedef struct Expired
+{
+	Datum		ids;			/* arrays */
+	Datum		periods;
+	int			count;
+	MbUnits    *units;			/* of those that were ended */
+} Expired;
+
 static bool update_row(const MbAccount *account, int64 used, int64 held);
 static void note_crossing(const MbAccount *account, int64 before);
 static void usage_key(const MbAccount *account, Datum *args);
-static bool lock_usage(MbAccount *account);
+static void find_expired(const MbAccount *account, Expired *expired);
+static bool lock_usage(MbAccount *account, const Expired *expired);
 static void insert_usage(const MbAccount *account);
-static void end_expired(MbAccount *account, MbUnits **expired, int *nexpired);
+static void end_expired(MbAccount *account, Expired *expired);
 static void lock_grants(MbAccount *account);
 
 bool
@@ -78,8 +88,7 @@ mb_quota_add(MbAccount *account, int64 used, int64 held)
 void
 mb_quota_lock(MbAccount *account, MbTime counted)
 {
-	MbUnits    *expired;
-	int			nexpired;
+	Expired		expired;
 
 	/* not first a weaker lock on a table and then this one */
 	LockRelationOid(account->catalog->usage_relid, RowExclusiveLock);
@@ -93,12 +102,13 @@ mb_quota_lock(MbAccount *account, MbTime counted)
 	 */
 	if (!account->exists && counted == account->period.start)
 		insert_usage(account);
-	while (!lock_usage(account))
+	find_expired(account, &expired);
+	while (!lock_usage(account, &expired))
 		insert_usage(account);
-	end_expired(account, &expired, &nexpired);
+	end_expired(account, &expired);
 	lock_grants(account);
-	for (int i = 0; i < nexpired; i++)
-		(void) mb_allowance_give_back(&account->allowance, mb_units_total(&expired[i]), &expired[i]);
+	for (int i = 0; i < expired.count; i++)
+		(void) mb_allowance_give_back(&account->allowance, mb_units_total(&expired.units[i]), &expired.units[i]);
 	account->has_expired = false;
 }
 
@@ -333,25 +343,53 @@ usage_key(const MbAccount *account, Datum *args)
 	args[2] = TimestampTzGetDatum(account->counted);
 }
 
+/* Holds that are over, as far as can be seen before anything is locked. */
+static void
+find_expired(const MbAccount *account, Expired *expired)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	Datum		args[3];
+	Datum	   *ids;
+	Datum	   *periods;
+
+	usage_key(account, args);
+	args[2] = TimestampTzGetDatum(account->now);
+	mb_spi_run(&plan,
+			   "SELECT id, period_start FROM momento_billing.quota_reservation"
+			   OF_USAGE " AND state OPERATOR(pg_catalog.=) 'held' AND expires_at OPERATOR(pg_catalog.<=) $3",
+			   3, types, args, SPI_OK_SELECT);
+	expired->count = (int) SPI_processed;
+	ids = palloc(Max(expired->count, 1) * sizeof(Datum));
+	periods = palloc(Max(expired->count, 1) * sizeof(Datum));
+	for (int i = 0; i < expired->count; i++)
+	{
+		bool		isnull;
+
+		ids[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		periods[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull);
+	}
+	expired->ids = mb_spi_array(ids, expired->count, INT8OID);
+	expired->periods = mb_spi_array(periods, expired->count, TIMESTAMPTZOID);
+}
+
 /*
  * The counted period, and those of holds that are over, the newest first.
  * False if there is no row of the counted period.
  */
 static bool
-lock_usage(MbAccount *account)
+lock_usage(MbAccount *account, const Expired *expired)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZARRAYOID};
 	Datum		args[4];
 	bool		found = false;
 
 	usage_key(account, args);
-	args[3] = TimestampTzGetDatum(account->now);
+	args[3] = expired->periods;
 	mb_spi_run(&plan,
 			   "SELECT period_start, used, held FROM momento_billing.usage"
-			   OF_USAGE " AND (period_start OPERATOR(pg_catalog.=) $3 OR period_start OPERATOR(pg_catalog.=) ANY (ARRAY("
-			   "SELECT period_start FROM momento_billing.quota_reservation"
-			   OF_USAGE " AND state OPERATOR(pg_catalog.=) 'held' AND expires_at OPERATOR(pg_catalog.<=) $4)))"
+			   OF_USAGE " AND (period_start OPERATOR(pg_catalog.=) $3 OR period_start OPERATOR(pg_catalog.=) ANY ($4))"
 			   " ORDER BY period_start DESC FOR NO KEY UPDATE",
 			   4, types, args, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -387,31 +425,33 @@ insert_usage(const MbAccount *account)
 /*
  * Holds that are over end here, whoever made them: their units of the plan are
  * free in the period that counts them; those of grants are the caller's to
- * give back.
+ * give back.  Only those that were found before: the rows that count them are
+ * locked.
  */
 static void
-end_expired(MbAccount *account, MbUnits **expired, int *nexpired)
+end_expired(MbAccount *account, Expired *expired)
 {
 	static SPIPlanPtr plan = NULL;
-	static SPIPlanPtr plan_other = NULL;
-	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
-	Oid			other_types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID};
+	static SPIPlanPtr plan_usage = NULL;
+	Oid			types[] = {INT8ARRAYOID};
+	Oid			usage_types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID};
 	Datum		args[4];
 	SPITupleTable *table;
 
-	usage_key(account, args);
-	args[2] = TimestampTzGetDatum(account->now);
+	if (expired->count == 0)
+		return;
 	mb_spi_run(&plan,
 			   "UPDATE momento_billing.quota_reservation SET state = 'expired'"
-			   OF_USAGE " AND state OPERATOR(pg_catalog.=) 'held' AND expires_at OPERATOR(pg_catalog.<=) $3"
+			   " WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND state OPERATOR(pg_catalog.=) 'held'"
 			   " RETURNING period_start, plan_units, grant_ids, grant_units",
-			   3, types, args, SPI_OK_UPDATE_RETURNING);
+			   1, types, &expired->ids, SPI_OK_UPDATE_RETURNING);
 	table = SPI_tuptable;
-	*nexpired = (int) SPI_processed;
-	*expired = palloc(Max(*nexpired, 1) * sizeof(MbUnits));
-	for (int i = 0; i < *nexpired; i++)
+	expired->count = (int) SPI_processed;
+	expired->units = palloc(Max(expired->count, 1) * sizeof(MbUnits));
+	usage_key(account, args);
+	for (int i = 0; i < expired->count; i++)
 	{
-		MbUnits    *units = &(*expired)[i];
+		MbUnits    *units = &expired->units[i];
 		bool		isnull;
 
 		args[2] = SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull);
@@ -421,10 +461,10 @@ end_expired(MbAccount *account, MbUnits **expired, int *nexpired)
 									  SPI_getbinval(table->vals[i], table->tupdesc, 4, &isnull));
 		if (DatumGetTimestampTz(args[2]) == account->counted)
 			account->allowance.held -= Min(units->plan, account->allowance.held);
-		mb_spi_run(&plan_other,
+		mb_spi_run(&plan_usage,
 				   "UPDATE momento_billing.usage SET held = GREATEST(held OPERATOR(pg_catalog.-) $4, 0), updated_at = pg_catalog.clock_timestamp()"
 				   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3",
-				   4, other_types, args, SPI_OK_UPDATE);
+				   4, usage_types, args, SPI_OK_UPDATE);
 	}
 }
 
