@@ -27,7 +27,9 @@ INSERT INTO momento_billing.webhook_inbox (payload) VALUES
 	(jsonb_build_object('id', 'evt_ignored', 'object', 'event', 'type', 'account.updated', 'created', 1, 'data', jsonb_build_object('object', '{}'::jsonb))),
 	('"no event"');
 SELECT momento_billing.drain_inbox();
-INSERT INTO momento_billing.usage VALUES ('user_1', 'ai_chat', '2026-01-01', 5, 1);
+SELECT momento_billing.consume_quota('counted', 'auto_titles', 8, 'counted_1'), momento_billing.grant_quota('counted', 'auto_titles', 5, now() + interval '1 year', 'a gift');
+SELECT momento_billing.reserve_quota('counted', 'auto_titles', 4, '24 hours', 'counted_2');
+UPDATE momento_billing.quota_crossing SET notified = true;
 INSERT INTO momento_billing.webhook_inbox (payload_raw, status, reason) VALUES ('\x7b', 'dead', 'not_jsonb');
 SELECT nextval('momento_billing.webhook_inbox_id_seq') FROM generate_series(1, 5);
 SQL
@@ -93,6 +95,12 @@ SQL
 	is( $node->safe_psql($database, <<'SQL'), "evt_7|processed\nevt_known|processed\nevt_new|processed\nevt_waiting|processed", "$database: new events are applied");
 SELECT event_id, status FROM momento_billing.webhook_inbox
 WHERE event_id IN ('evt_new', 'evt_7', 'evt_known', 'evt_waiting') ORDER BY 1
+SQL
+	is($node->safe_psql($database, <<'SQL'), "t|8|t\n2\nt|3|10|3\n2", "$database: units count on");
+SELECT allowed, used, replayed FROM momento_billing.consume_quota('counted', 'auto_titles', 8, 'counted_1');
+SELECT reservation_id FROM momento_billing.reserve_quota('counted', 'auto_titles');
+SELECT committed, amount, used, remaining FROM momento_billing.commit_reservation(1, 3);
+SELECT momento_billing.grant_quota('counted', 'ai_chat', 1);
 SQL
 	is($node->safe_psql($database, "SELECT momento_billing.quota_remaining('nobody', 'semantic_search'), (SELECT monthly_limit FROM momento_billing.plan_limit WHERE tier = 'PRO' AND feature = 'ai_chat')"),
 		'30|42', "$database: the catalogue is the restored one");
