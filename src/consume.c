@@ -204,7 +204,7 @@ take(const MbUse *use, MbAccount *account, MbUnits *units)
 		};
 		return mb_quota_add(account, use->ttl == 0 ? use->amount : 0, use->ttl > 0 ? use->amount : 0);
 	}
-	mb_quota_lock(account, account->period.start);
+	mb_quota_lock(account, account->period.start, false);
 	units->grants = palloc(Max(allowance->ngrants, 1) * sizeof(MbGrantUnits));
 	taken = mb_allowance_take(allowance, use->amount, account->now, units);
 	if (taken && use->ttl == 0)

@@ -36,7 +36,7 @@ typedef struct Expired
 static bool update_row(const MbAccount *account, int64 used, int64 held);
 static void note_crossing(const MbAccount *account, int64 before);
 static void usage_key(const MbAccount *account, Datum *args);
-static void find_expired(const MbAccount *account, Expired *expired);
+static void find_expired(const MbAccount *account, bool with_current, Expired *expired);
 static bool lock_usage(MbAccount *account, const Expired *expired);
 static void insert_usage(const MbAccount *account);
 static void end_expired(MbAccount *account, Expired *expired);
@@ -86,7 +86,7 @@ mb_quota_add(MbAccount *account, int64 used, int64 held)
 }
 
 void
-mb_quota_lock(MbAccount *account, MbTime counted)
+mb_quota_lock(MbAccount *account, MbTime counted, bool with_current)
 {
 	Expired		expired;
 
@@ -102,7 +102,7 @@ mb_quota_lock(MbAccount *account, MbTime counted)
 	 */
 	if (!account->exists && counted == account->period.start)
 		insert_usage(account);
-	find_expired(account, &expired);
+	find_expired(account, with_current, &expired);
 	while (!lock_usage(account, &expired))
 		insert_usage(account);
 	end_expired(account, &expired);
@@ -343,9 +343,12 @@ usage_key(const MbAccount *account, Datum *args)
 	args[2] = TimestampTzGetDatum(account->counted);
 }
 
-/* Holds that are over, as far as can be seen before anything is locked. */
+/*
+ * Holds that are over, as far as can be seen before anything is locked, and
+ * the periods whose rows are to be locked beside the counted one's.
+ */
 static void
-find_expired(const MbAccount *account, Expired *expired)
+find_expired(const MbAccount *account, bool with_current, Expired *expired)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
@@ -361,7 +364,7 @@ find_expired(const MbAccount *account, Expired *expired)
 			   3, types, args, SPI_OK_SELECT);
 	expired->count = (int) SPI_processed;
 	ids = palloc(Max(expired->count, 1) * sizeof(Datum));
-	periods = palloc(Max(expired->count, 1) * sizeof(Datum));
+	periods = palloc((expired->count + 1) * sizeof(Datum));
 	for (int i = 0; i < expired->count; i++)
 	{
 		bool		isnull;
@@ -370,7 +373,8 @@ find_expired(const MbAccount *account, Expired *expired)
 		periods[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull);
 	}
 	expired->ids = mb_spi_array(ids, expired->count, INT8OID);
-	expired->periods = mb_spi_array(periods, expired->count, TIMESTAMPTZOID);
+	periods[expired->count] = TimestampTzGetDatum(account->period.start);
+	expired->periods = mb_spi_array(periods, expired->count + with_current, TIMESTAMPTZOID);
 }
 
 /*

@@ -36,11 +36,12 @@ extern bool mb_quota_add(MbAccount *account, int64 used, int64 held);
 /*
  * Lock what the user has of the feature, end holds that are over, and read
  * what there is now, counting in a period that begins at "counted", which may
- * be an older one than the current.  Keeps others out until the transaction
+ * be an older one than the current: with_current locks that one's row too, if
+ * there is one.  Keeps others out until the transaction
  * ends.  mb_quota_write() must follow, also when nothing else changes: what
  * holds that were over give back to grants is only in the account.
  */
-extern void mb_quota_lock(MbAccount *account, MbTime counted);
+extern void mb_quota_lock(MbAccount *account, MbTime counted, bool with_current);
 
 /* Write the locked account: the row of the counted period, and the grants. */
 extern void mb_quota_write(MbAccount *account);

@@ -128,7 +128,7 @@ give_back(MbAccount *account, MbTime counted, int64 amount, MbUnits *units)
 	int64		of_plan;
 	int64		plan_back;
 
-	mb_quota_lock(account, counted);
+	mb_quota_lock(account, counted, false);
 	of_plan = mb_allowance_give_back(&account->allowance, amount, units);
 	plan_back = Min(of_plan, account->allowance.used);
 	account->allowance.used -= plan_back;

@@ -94,14 +94,15 @@ settle(int64 id, bool commit, bool has_actual, int64 actual, Settled *settled)
 
 	/*
 	 * Units that are still to be found are found in the current period, whose
-	 * row is locked before that of an older one.
+	 * row is locked before that of an older one; so it is where another call
+	 * may find the hold to be over before we have it.
 	 */
 	over = mb_text_is(reservation.state, "expired") ||
 		(mb_text_is(reservation.state, "held") && reservation.expires_at <= account.now);
 	account.exists = reservation.period_start == account.period.start;
 
 	mb_early_begin();
-	mb_quota_lock(&account, over && commit ? account.period.start : reservation.period_start);
+	mb_quota_lock(&account, over && commit ? account.period.start : reservation.period_start, commit);
 	read_reservation(id, true, &reservation);
 
 	/* what was committed may have been less than the amount then */
@@ -188,7 +189,7 @@ consume_again(MbAccount *account, MbReservation *reservation, int64 actual, Sett
 	if (account->counted != account->period.start)
 	{
 		mb_quota_write(account);
-		mb_quota_lock(account, account->period.start);
+		mb_quota_lock(account, account->period.start, false);
 	}
 	units.grants = palloc(Max(account->allowance.ngrants, 1) * sizeof(MbGrantUnits));
 	if (actual > 0 && !mb_allowance_take(&account->allowance, actual, account->now, &units))
