@@ -438,9 +438,10 @@ end_expired(MbAccount *account, Expired *expired)
 	static SPIPlanPtr plan = NULL;
 	static SPIPlanPtr plan_usage = NULL;
 	Oid			types[] = {INT8ARRAYOID};
-	Oid			usage_types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID};
+	Oid			usage_types[] = {TEXTOID, TEXTOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID};
 	Datum		args[4];
-	SPITupleTable *table;
+	Datum	   *periods;
+	Datum	   *held;
 
 	if (expired->count == 0)
 		return;
@@ -449,27 +450,35 @@ end_expired(MbAccount *account, Expired *expired)
 			   " WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND state OPERATOR(pg_catalog.=) 'held'"
 			   " RETURNING period_start, plan_units, grant_ids, grant_units",
 			   1, types, &expired->ids, SPI_OK_UPDATE_RETURNING);
-	table = SPI_tuptable;
 	expired->count = (int) SPI_processed;
 	expired->units = palloc(Max(expired->count, 1) * sizeof(MbUnits));
-	usage_key(account, args);
+	periods = palloc(Max(expired->count, 1) * sizeof(Datum));
+	held = palloc(Max(expired->count, 1) * sizeof(Datum));
 	for (int i = 0; i < expired->count; i++)
 	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		MbUnits    *units = &expired->units[i];
 		bool		isnull;
 
-		args[2] = SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull);
-		args[3] = SPI_getbinval(table->vals[i], table->tupdesc, 2, &isnull);
-		*units = mb_units_from_datums(args[3],
-									  SPI_getbinval(table->vals[i], table->tupdesc, 3, &isnull),
-									  SPI_getbinval(table->vals[i], table->tupdesc, 4, &isnull));
-		if (DatumGetTimestampTz(args[2]) == account->counted)
+		periods[i] = SPI_getbinval(tuple, desc, 1, &isnull);
+		held[i] = SPI_getbinval(tuple, desc, 2, &isnull);
+		*units = mb_units_from_datums(held[i], SPI_getbinval(tuple, desc, 3, &isnull), SPI_getbinval(tuple, desc, 4, &isnull));
+		if (DatumGetTimestampTz(periods[i]) == account->counted)
 			account->allowance.held -= Min(units->plan, account->allowance.held);
-		mb_spi_run(&plan_usage,
-				   "UPDATE momento_billing.usage SET held = GREATEST(held OPERATOR(pg_catalog.-) $4, 0), updated_at = pg_catalog.clock_timestamp()"
-				   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3",
-				   4, usage_types, args, SPI_OK_UPDATE);
 	}
+	usage_key(account, args);
+	args[2] = mb_spi_array(periods, expired->count, TIMESTAMPTZOID);
+	args[3] = mb_spi_array(held, expired->count, INT8OID);
+	mb_spi_run(&plan_usage,
+			   "UPDATE momento_billing.usage AS u SET held = GREATEST(u.held OPERATOR(pg_catalog.-) n.held, 0),"
+			   " updated_at = pg_catalog.clock_timestamp()"
+			   " FROM (SELECT p.period_start, pg_catalog.sum(p.held)::pg_catalog.int8 AS held"
+			   " FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) AS p (period_start, held)"
+			   " GROUP BY p.period_start) AS n"
+			   " WHERE u.user_id OPERATOR(pg_catalog.=) $1 AND u.feature OPERATOR(pg_catalog.=) $2"
+			   " AND u.period_start OPERATOR(pg_catalog.=) n.period_start",
+			   4, usage_types, args, SPI_OK_UPDATE);
 }
 
 /* All that the user ever got: what is given back may belong to any of them. */

@@ -126,7 +126,7 @@ mb_settings_init(void)
 	 */
 	DefineCustomIntVariable("momento_billing.usage_retention",
 							"How long usage is kept, from the start of its period.",
-							"Settled reservations and idempotency keys go with it.",
+							"Reservations and idempotency keys are kept as long.",
 							&mb_usage_retention, 90 * 24 * 3600, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 

@@ -5,7 +5,7 @@
 \set ON_ERROR_STOP off
 SET client_min_messages = warning;
 \ir ../fixtures/sql/quotas.sql
-SELECT plan(208);
+SELECT plan(210);
 SELECT fixture.set_up_quotas();
 INSERT INTO public."Subscription" (id, "userId", tier, status, "updatedAt") VALUES ('3', 'mover', 'BASIC', 'INACTIVE', now());
 -- Where the rows of a user are, and who has locked them.
@@ -64,6 +64,16 @@ BEGIN;
 SET LOCAL momento_billing.force_spi = on;
 SELECT is(pg_temp.refusal($$SELECT * FROM momento_billing.consume_quota('full', 'brainstorm_create')$$), 'f limit_reached t', 'nor by the fallback');
 COMMIT;
+CREATE FUNCTION pg_temp.wal_records(call text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (ANALYZE, WAL, FORMAT JSON) ' || call INTO plan;
+	RETURN plan -> 0 -> 'Plan' ->> 'WAL Records';
+END
+$$;
+SELECT is(pg_temp.wal_records($$SELECT * FROM momento_billing.consume_quota('full', 'brainstorm_create')$$), 0::bigint, 'no WAL was written');
+SELECT cmp_ok(pg_temp.wal_records($$SELECT * FROM momento_billing.consume_quota('logged', 'brainstorm_create')$$), '>', 0::bigint, 'as what is allowed writes it');
 SELECT is(pg_temp.versions('full'), :'full_before', 'no row was touched');
 SELECT is(pg_temp.versions('holder'), :'holder_before', 'nor a grant, nor a hold that is over');
 SELECT is((SELECT count(*) FROM momento_billing.quota_request), 0::bigint, 'no key was remembered');
