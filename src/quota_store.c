@@ -52,7 +52,19 @@ mb_quota_add(MbAccount *account, int64 used, int64 held)
 	Datum		args[6];
 	bool		isnull;
 
-	if (account->exists && update_row(account, used, held))
+	if (!account->exists)
+	{
+		usage_key(account, args);
+		args[3] = Int64GetDatum(used);
+		args[4] = Int64GetDatum(held);
+		mb_spi_run(&plan_insert,
+				   "INSERT INTO momento_billing.usage (user_id, feature, period_start, used, held)"
+				   " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (user_id, feature, period_start) DO NOTHING",
+				   5, types, args, SPI_OK_INSERT);
+		if (SPI_processed == 0)
+			return false;
+	}
+	if (!account->exists || update_row(account, used, held))
 	{
 		allowance->used += used;
 		allowance->held += held;
@@ -63,20 +75,13 @@ mb_quota_add(MbAccount *account, int64 used, int64 held)
 	args[3] = Int64GetDatum(used);
 	args[4] = Int64GetDatum(held);
 	args[5] = Int64GetDatum((allowance->limit == MB_UNLIMITED ? INT64_MAX : allowance->limit) - used - held);
-	if (account->exists)
-		mb_spi_run(&plan_update,
-				   "UPDATE momento_billing.usage SET used = used OPERATOR(pg_catalog.+) $4, held = held OPERATOR(pg_catalog.+) $5,"
-				   " updated_at = pg_catalog.clock_timestamp()"
-				   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3"
-				   " AND used OPERATOR(pg_catalog.<=) ($6 OPERATOR(pg_catalog.-) held)"
-				   " RETURNING used, held",
-				   6, types, args, SPI_OK_UPDATE_RETURNING);
-	else
-		mb_spi_run(&plan_insert,
-				   "INSERT INTO momento_billing.usage (user_id, feature, period_start, used, held)"
-				   " VALUES ($1, $2, $3, $4, $5)"
-				   " ON CONFLICT (user_id, feature, period_start) DO NOTHING RETURNING used, held",
-				   5, types, args, SPI_OK_INSERT_RETURNING);
+	mb_spi_run(&plan_update,
+			   "UPDATE momento_billing.usage SET used = used OPERATOR(pg_catalog.+) $4, held = held OPERATOR(pg_catalog.+) $5,"
+			   " updated_at = pg_catalog.clock_timestamp()"
+			   OF_USAGE " AND period_start OPERATOR(pg_catalog.=) $3"
+			   " AND used OPERATOR(pg_catalog.<=) ($6 OPERATOR(pg_catalog.-) held)"
+			   " RETURNING used, held",
+			   6, types, args, SPI_OK_UPDATE_RETURNING);
 	if (SPI_processed == 0)
 		return false;
 	allowance->used = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
