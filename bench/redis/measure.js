@@ -48,7 +48,11 @@ const keyOf = (userId) => `usage:${userId}:${feature}:${new Date().toISOString()
 
 async function throughRedis(client, userId) {
   const redis = redises[client]
-  const limit = limits[effectiveTier(await prismas[client].subscription.findUnique({ where: { userId } }))]
+  const row = await prismas[client].subscription.findUnique({
+    where: { userId },
+    select: { tier: true, status: true, currentPeriodEnd: true },
+  })
+  const limit = limits[effectiveTier(row)]
   const key = keyOf(userId)
   const used = await redis.incr(key)
   if (used === 1) {
@@ -62,14 +66,15 @@ async function throughRedis(client, userId) {
 }
 
 async function throughPrisma(client, userId) {
-  const [answer] = await prismas[client].$queryRaw`SELECT * FROM momento_billing.consume_quota(${userId}, ${feature})`
+  const [answer] = await prismas[client].$queryRaw`
+    SELECT allowed, remaining FROM momento_billing.consume_quota(${userId}, ${feature})`
   return answer.allowed
 }
 
 async function throughPg(client, userId) {
   const { rows } = await pools[client].query({
     name: 'consume',
-    text: 'SELECT * FROM momento_billing.consume_quota($1, $2)',
+    text: 'SELECT allowed, remaining FROM momento_billing.consume_quota($1, $2)',
     values: [userId, feature],
   })
   return rows[0].allowed
