@@ -104,6 +104,8 @@ refund_request(MbAccount *account, MbText key, int64 amount)
 		look(account, counted);
 		return 0;
 	}
+	/* the call was counted there */
+	account->exists = true;
 	refunded = give_back(account, counted, amount, units);
 	mb_request_refund(account->user_id, key, request.refunded + amount, &request.units);
 	if (request.reservation_id != 0)
