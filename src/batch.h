@@ -32,6 +32,7 @@ typedef struct MbBatchSubscription
 	MbText		left_user;		/* who had it before its customer was bound */
 	int			customer;		/* -1: not known */
 	int			last_event;		/* of the batch, applied to it; -1: none */
+	bool		peers_loaded;	/* those of its ties that were known before */
 } MbBatchSubscription;
 
 typedef struct MbBatch

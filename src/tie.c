@@ -22,7 +22,9 @@
 /* The registers whose events may tie. */
 #define NUM_MARKS 5
 
+static int	known_ids(const MbSubscription *subscription, MbText *ids);
 static int	marked_ids(const MbSubscription *subscription, MbText *ids);
+static void load(MbBatch *batch, MbText *ids, int n);
 static const MbEvent **find_peers(MbBatch *batch, int event, int *count);
 static MbEvent *find_event(MbBatch *batch, const MbBatchSubscription *subscription, MbText id);
 static void add_peer(const MbBatch *batch, MbEvent *peer, const MbEvent **peers, int *count);
@@ -30,56 +32,33 @@ static bool remember(const MbSubscription *before, MbSubscription *after, const 
 					 const MbEvent *const *peers, int npeers);
 static int	event_id_cmp(const void *a, const void *b);
 
+/* What most ties need, at once. */
 void
 mb_tie_load(MbBatch *batch)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TEXTARRAYOID};
-	Datum		args[1];
 	MbText	   *ids = NULL;
 	int			n = 0;
 	int			size = 0;
 
 	for (int i = 0; i < batch->nevents; i++)
 	{
-		const MbSubscription *subscription;
+		MbBatchSubscription *subscription;
 
 		if (batch->events[i].subscription < 0)
 			continue;
-		subscription = &batch->subscriptions[batch->events[i].subscription].subscription;
-		if (!mb_subscription_has_tie(subscription, &batch->events[i].event))
+		subscription = &batch->subscriptions[batch->events[i].subscription];
+		if (subscription->peers_loaded || !mb_subscription_has_tie(&subscription->subscription, &batch->events[i].event))
 			continue;
-		if (size < n + NUM_MARKS + subscription->nties)
+		if (size < n + NUM_MARKS + subscription->subscription.nties)
 		{
-			size = 2 * (n + NUM_MARKS + subscription->nties);
+			size = 2 * (n + NUM_MARKS + subscription->subscription.nties);
 			ids = ids == NULL ? palloc(size * sizeof(MbText)) : repalloc(ids, size * sizeof(MbText));
 		}
-		n += marked_ids(subscription, ids + n);
-		for (int t = 0; t < subscription->nties; t++)
-			ids[n++] = subscription->ties[t].event_id;
+		n += known_ids(&subscription->subscription, ids + n);
+		subscription->peers_loaded = true;
 	}
-	if (n == 0)
-		return;
-
-	n = mb_text_sort_unique(ids, n);
-	args[0] = mb_spi_text_array(ids, n);
-	mb_spi_run(&plan,
-			   "SELECT payload FROM momento_billing.webhook_inbox"
-			   " WHERE event_id OPERATOR(pg_catalog.=) ANY ($1) AND payload IS NOT NULL",
-			   1, types, args, SPI_OK_SELECT);
-	batch->known = palloc(Max(SPI_processed, 1) * sizeof(MbEvent));
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-		Datum		payload = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-		MbEvent    *event = &batch->known[batch->nknown];
-
-		/* what counted once counts, whatever the setting is now */
-		mb_event_read(mb_json_from_jsonb(DatumGetJsonbP(payload)), &batch->catalog->plans, MB_LIVEMODE_ANY, event);
-		if (event->kind != MB_EVENT_IGNORED)
-			batch->nknown++;
-	}
-	qsort(batch->known, batch->nknown, sizeof(MbEvent), event_id_cmp);
+	if (n > 0)
+		load(batch, ids, n);
 }
 
 MbDecision
@@ -102,6 +81,17 @@ mb_tie_apply(MbBatch *batch, int event)
 	return decision;
 }
 
+/* The ids of the events that hold the registers, and of those that are remembered. */
+static int
+known_ids(const MbSubscription *subscription, MbText *ids)
+{
+	int			n = marked_ids(subscription, ids);
+
+	for (int t = 0; t < subscription->nties; t++)
+		ids[n++] = subscription->ties[t].event_id;
+	return n;
+}
+
 /* The ids of the events that hold the registers. */
 static int
 marked_ids(const MbSubscription *subscription, MbText *ids)
@@ -117,6 +107,40 @@ marked_ids(const MbSubscription *subscription, MbText *ids)
 	return n;
 }
 
+/* Read events again, beside those that were. */
+static void
+load(MbBatch *batch, MbText *ids, int n)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTARRAYOID};
+	Datum		args[1];
+
+	n = mb_text_sort_unique(ids, n);
+	args[0] = mb_spi_text_array(ids, n);
+	mb_spi_run(&plan,
+			   "SELECT payload FROM momento_billing.webhook_inbox"
+			   " WHERE event_id OPERATOR(pg_catalog.=) ANY ($1) AND payload IS NOT NULL",
+			   1, types, args, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return;
+	if (batch->known == NULL)
+		batch->known = palloc(SPI_processed * sizeof(MbEvent));
+	else
+		batch->known = repalloc(batch->known, (batch->nknown + SPI_processed) * sizeof(MbEvent));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Datum		payload = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		MbEvent    *event = &batch->known[batch->nknown];
+
+		/* what counted once counts, whatever the setting is now */
+		mb_event_read(mb_json_from_jsonb(DatumGetJsonbP(payload)), &batch->catalog->plans, MB_LIVEMODE_ANY, event);
+		if (event->kind != MB_EVENT_IGNORED)
+			batch->nknown++;
+	}
+	qsort(batch->known, batch->nknown, sizeof(MbEvent), event_id_cmp);
+}
+
 /*
  * The event, those that hold a register and those that are remembered, as far
  * as they are known.  What is in the batch was applied before it.
@@ -124,15 +148,20 @@ marked_ids(const MbSubscription *subscription, MbText *ids)
 static const MbEvent **
 find_peers(MbBatch *batch, int event, int *count)
 {
-	const MbBatchSubscription *subscription = &batch->subscriptions[batch->events[event].subscription];
+	MbBatchSubscription *subscription = &batch->subscriptions[batch->events[event].subscription];
 	const MbSubscription *known = &subscription->subscription;
 	MbText	   *ids = palloc((NUM_MARKS + known->nties) * sizeof(MbText));
-	int			nids = marked_ids(known, ids);
+	int			nids = mb_text_sort_unique(ids, known_ids(known, ids));
 	const MbEvent **peers;
 
-	for (int t = 0; t < known->nties; t++)
-		ids[nids++] = known->ties[t].event_id;
-	nids = mb_text_sort_unique(ids, nids);
+	/* that there is a tie may have come out only by an event of this batch */
+	for (int i = 0; i < nids && !subscription->peers_loaded; i++)
+	{
+		if (find_event(batch, subscription, ids[i]) != NULL)
+			continue;
+		load(batch, ids, nids);
+		subscription->peers_loaded = true;
+	}
 	peers = palloc((nids + 1) * sizeof(MbEvent *));
 	*count = 0;
 	add_peer(batch, &batch->events[event].event, peers, count);

@@ -5,7 +5,7 @@
 # them have a worker.
 start_convergence_cluster()
 {
-	start_cluster "$1" converge_order converge_worker converge_clients converge_batch converge_prices converge_lab <<-CONF
+	start_cluster "$1" converge_order converge_worker converge_clients converge_batch converge_parts converge_prices converge_lab <<-CONF
 		shared_preload_libraries = 'momento_billing'
 		momento_billing.databases = 'converge_worker, converge_batch'
 		momento_billing.naptime = '1s'

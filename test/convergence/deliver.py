@@ -203,6 +203,17 @@ class Database:
             self.enter_prices(late)
             self.settle(drain=True)
 
+    def deliver_in_parts(self, deliveries, salt):
+        """In batches that take up several events of a stream, and meet what
+        earlier ones have left."""
+        rng = random.Random(salt)
+        first = 0
+        while first < len(deliveries):
+            last = first + rng.randint(1, 40)
+            self.query('TRUNCATE convergence.delivery')
+            self.deliver_at_once(deliveries[first:last])
+            first = last
+
     def enter_prices(self, prices):
         self.query(f'INSERT INTO momento_billing.price (price_id, tier, billing_interval, active) VALUES {values(prices)}')
 

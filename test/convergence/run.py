@@ -75,6 +75,10 @@ def at_once(database, lives, seed):
     database.put_into_inbox(deliver.shuffled(lives, f'{seed} batch', 'i'))
 
 
+def in_parts(database, lives, seed):
+    database.deliver_in_parts(deliver.shuffled(lives, f'{seed} parts', 'i'), f'{seed} parts')
+
+
 def prices_late(database, lives, seed):
     database.deliver_at_once(deliver.shuffled(lives, f'{seed} prices', 'i'), deliver.late_prices(seed))
 
@@ -85,6 +89,7 @@ PHASES = {
     'shuffled, to worker and clients': ('converge_worker', to_worker),
     'shuffled, to clients that drain': ('converge_clients', to_clients),
     'shuffled, all at once': ('converge_batch', at_once),
+    'shuffled, some at a time': ('converge_parts', in_parts),
     'shuffled, with prices entered late': ('converge_prices', prices_late),
 }
 
