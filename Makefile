@@ -3,11 +3,12 @@
 MODULE_big = momento_billing
 OBJS = momento_billing.o $(sort $(patsubst $(srcdir)/%.c,%.o,$(wildcard $(srcdir)/src/*.c)))
 EXTENSION = momento_billing
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/momento_billing.control)
 # The install script and the upgrade steps.
 DATA = $(sort $(wildcard $(srcdir)/sql/momento_billing--*.sql))
 
 # A callback and an SQL function take arguments that they may not need.
-PG_CPPFLAGS = -I$(srcdir)/src -Wall -Wextra -Wno-unused-parameter
+PG_CPPFLAGS = -I$(srcdir)/src -Wall -Wextra -Wno-unused-parameter -DMB_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK = -lcrypto
 # Only what the SQL scripts name is exported: a symbol of ours must never be
 # taken for one of another library in the same server.  A linker's list does
@@ -31,7 +32,7 @@ exports.txt: $(DATA) $(srcdir)/script/exports.awk
 	LC_ALL=C awk -f $(srcdir)/script/exports.awk $(DATA) | LC_ALL=C sort -u >$@
 
 # Every object reads our headers; there are few enough to rebuild all.
-$(OBJS): $(wildcard $(srcdir)/src/*.h)
+$(OBJS): $(wildcard $(srcdir)/src/*.h) $(srcdir)/momento_billing.control
 
 .PHONY: unit bench format format-check
 

@@ -115,6 +115,7 @@ CREATE TABLE momento_billing.drain_state (
 	reread_locked bigint[] NOT NULL DEFAULT '{}',
 	again_prices text[],
 	again_after xid8,
+	trying bigint,
 	incarnation uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()
 );
 COMMENT ON TABLE momento_billing.drain_state IS 'where draining begins after a restart: every inbox id up to low_water has been seen; its row lock makes one drainer at a time';
@@ -126,6 +127,7 @@ COMMENT ON COLUMN momento_billing.drain_state.reread_older IS 'only those that w
 COMMENT ON COLUMN momento_billing.drain_state.reread_locked IS 'inbox ids that a client was at: they follow when it has ended';
 COMMENT ON COLUMN momento_billing.drain_state.again_prices IS 'prices whose events are read again once more, when the transactions that were open at reread_noted have ended';
 COMMENT ON COLUMN momento_billing.drain_state.again_after IS 'when no transaction with a lower id is left';
+COMMENT ON COLUMN momento_billing.drain_state.trying IS 'the inbox id of an event that the worker tries alone, because it may be what ended its predecessor';
 COMMENT ON COLUMN momento_billing.drain_state.incarnation IS 'tells a worker that the inbox is not the one it knew: truncated, or made anew';
 
 ------------------------------------------------------------------------------
@@ -787,28 +789,66 @@ CREATE VIEW momento_billing.inbox_stats AS
 		pg_catalog.count(i.id) AS events,
 		pg_catalog.min(i.received_at) AS oldest_received_at,
 		pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(i.received_at) AS oldest_age,
-		pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(i.received_at)
+		pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(CASE WHEN i.next_attempt_at IS NULL THEN i.received_at ELSE i.next_attempt_at END)
 			FILTER (WHERE i.status OPERATOR(pg_catalog.=) 'pending'
 				AND (i.next_attempt_at IS NULL OR i.next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())) AS lag
 	FROM (VALUES (1, 'pending'), (2, 'waiting'), (3, 'dead'), (4, 'processed'), (5, 'ignored')) AS s (n, status)
 	LEFT JOIN momento_billing.webhook_inbox i ON i.status OPERATOR(pg_catalog.=) s.status
 	GROUP BY s.n, s.status
 	ORDER BY s.n;
-COMMENT ON VIEW momento_billing.inbox_stats IS 'events per status, the oldest of each, and the lag: the age of the oldest event that is due';
+COMMENT ON VIEW momento_billing.inbox_stats IS 'events per status, the oldest of each, and the lag: for how long the oldest event that is due has been due; reads the whole inbox';
 
 CREATE FUNCTION momento_billing.worker_stats(
 		OUT database text, OUT pid int, OUT state text, OUT started timestamptz,
 		OUT processed bigint, OUT ignored bigint, OUT waiting bigint, OUT dead bigint, OUT failed bigint,
-		OUT last_event text, OUT last_event_at timestamptz, OUT last_error text, OUT last_error_at timestamptz) RETURNS SETOF record
+		OUT last_event text, OUT last_event_at timestamptz, OUT last_error text, OUT last_error_at timestamptz,
+		OUT events_per_minute bigint, OUT last_wake timestamptz) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION momento_billing.worker_stats() FROM PUBLIC;
 COMMENT ON FUNCTION momento_billing.worker_stats() IS 'the rows of the view worker_status';
 
 CREATE VIEW momento_billing.worker_status AS
-	SELECT w.database, w.pid, w.state, w.started, w.processed, w.ignored, w.waiting, w.dead, w.failed,
-		w.last_event, w.last_event_at, w.last_error, w.last_error_at
-	FROM momento_billing.worker_stats() AS w;
+	SELECT w.database, w.pid, w.state, w.started,
+		CASE WHEN w.database OPERATOR(pg_catalog.=) pg_catalog.current_database() THEN
+			pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) LEAST(
+				(SELECT i.received_at FROM momento_billing.webhook_inbox i
+					WHERE i.id OPERATOR(pg_catalog.>) COALESCE((SELECT d.low_water FROM momento_billing.drain_state d), 0)
+						AND i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL
+					ORDER BY i.id LIMIT 1),
+				(SELECT pg_catalog.min(i.next_attempt_at) FROM momento_billing.webhook_inbox i
+					WHERE i.next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AND i.next_attempt_at IS NOT NULL
+						AND i.status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}')))
+		END AS lag,
+		w.events_per_minute, w.processed, w.ignored, w.waiting, w.dead, w.failed,
+		w.last_event, w.last_event_at, w.last_error, w.last_error_at, w.last_wake,
+		h.age AS oldest_xmin_age, h.holder AS oldest_xmin_holder
+	FROM momento_billing.worker_stats() AS w
+	LEFT JOIN LATERAL (
+		SELECT pg_catalog.age(x.xmin) AS age, x.holder
+		FROM (
+			SELECT v.xmin, pg_catalog.format('backend %s (%s)', a.pid, a.application_name) AS holder
+			FROM pg_catalog.pg_stat_activity a, LATERAL (VALUES (a.backend_xmin), (a.backend_xid)) AS v (xmin)
+			WHERE (a.datname OPERATOR(pg_catalog.=) w.database OR a.datname IS NULL)
+				AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+				AND a.backend_type OPERATOR(pg_catalog.<>) ALL ('{walsender,autovacuum worker}')
+			UNION ALL
+			SELECT r.backend_xmin, pg_catalog.format('standby %s', r.application_name) FROM pg_catalog.pg_stat_replication r
+			UNION ALL
+			SELECT p.transaction, pg_catalog.format('prepared transaction %s', p.gid) FROM pg_catalog.pg_prepared_xacts p
+			WHERE p.database OPERATOR(pg_catalog.=) w.database
+			UNION ALL
+			SELECT s.xmin, pg_catalog.format('replication slot %s', s.slot_name) FROM pg_catalog.pg_replication_slots s
+		) AS x
+		WHERE x.xmin IS NOT NULL
+		ORDER BY 1 DESC, 2
+		LIMIT 1
+	) AS h ON true;
 COMMENT ON VIEW momento_billing.worker_status IS 'one row per database in momento_billing.databases; the counts are since the server''s start';
+COMMENT ON COLUMN momento_billing.worker_status.lag IS 'for how long the oldest event that is due has been due; of the database that is asked';
+COMMENT ON COLUMN momento_billing.worker_status.events_per_minute IS 'events settled in the last minute';
+COMMENT ON COLUMN momento_billing.worker_status.last_wake IS 'when it was last woken, by a commit or a signal';
+COMMENT ON COLUMN momento_billing.worker_status.oldest_xmin_age IS 'in transactions: how old the oldest snapshot or transaction is that keeps dead rows from being removed';
+COMMENT ON COLUMN momento_billing.worker_status.oldest_xmin_holder IS 'who has it; pg_monitor sees all of them';
 
 ------------------------------------------------------------------------------
 -- Rights

@@ -24,10 +24,11 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "commands/extension.h"
+#include "catalog/pg_extension.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -131,10 +132,49 @@ mb_catalog_get(void)
 	return catalog;
 }
 
-bool
-mb_catalog_extension_exists(void)
+char *
+mb_catalog_extension_version(void)
 {
-	return OidIsValid(get_extension_oid("momento_billing", true));
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	char	   *version = NULL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("momento_billing"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		version = TextDatumGetCString(heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(rel), &isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return version;
+}
+
+/* Number by number; what follows the numbers of a version means nothing. */
+bool
+mb_catalog_is_newer(const char *version)
+{
+	const char *ours = MB_VERSION;
+
+	for (;;)
+	{
+		char	   *end;
+		char	   *our_end;
+		long		number = strtol(version, &end, 10);
+		long		our_number = strtol(ours, &our_end, 10);
+
+		if (number != our_number)
+			return number > our_number;
+		if (*end != '.' || *our_end != '.')
+			return *end == '.';
+		version = end + 1;
+		ours = our_end + 1;
+	}
 }
 
 /*

@@ -45,7 +45,13 @@ extern void mb_catalog_init(void);
  */
 extern const MbCatalog *mb_catalog_get(void);
 
-/* Is the extension installed in this database?  Needs a transaction. */
-extern bool mb_catalog_extension_exists(void);
+/*
+ * The version of the extension's SQL in this database, in the current
+ * context; NULL if it is not installed.  Needs a transaction.
+ */
+extern char *mb_catalog_extension_version(void);
+
+/* Is the SQL of a later version than this library? */
+extern bool mb_catalog_is_newer(const char *version);
 
 #endif							/* MB_CATALOG_H */

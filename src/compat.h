@@ -12,6 +12,7 @@
 #include "access/tableam.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
@@ -54,7 +55,19 @@ typedef bool MbUpdateIndexes;
 #define mb_make_json_lexer(json, len) makeJsonLexContextCstringLen(json, len, PG_UTF8, false)
 #endif
 
-#if PG_VERSION_NUM < 170000
+/* What pg_stat_activity says that a resting worker waits for. */
+#if PG_VERSION_NUM >= 170000
+static inline uint32
+mb_wait_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = WaitEventExtensionNew("MomentoBillingMain");
+	return event;
+}
+#else
+#define mb_wait_event() PG_WAIT_EXTENSION
 #define MyProcNumber (MyProc->pgprocno)
 #endif
 

@@ -37,6 +37,14 @@ typedef struct Range
 	int64		last;
 } Range;
 
+/*
+ * The worker stores low_water when it has moved so far, or after so long: while
+ * a snapshot is open that is older than the versions of the state's row, all of
+ * them stay, and each look passes over them.
+ */
+#define STORE_DISTANCE 10000
+#define STORE_INTERVAL (60 * 1000)	/* ms */
+
 /* Gaps that one look at the inbox found. */
 struct MbGapSet
 {
@@ -52,6 +60,7 @@ struct MbCursor
 	MemoryContext context;		/* of the gaps */
 	pg_uuid_t	incarnation;	/* of drain_state, as last seen */
 	int64		stored;			/* low_water, as last seen or stored */
+	TimestampTz stored_at;
 	int64		position;		/* every id up to it is settled or a gap */
 	List	   *gaps;			/* of MbGapSet, oldest first */
 };
@@ -62,6 +71,8 @@ typedef enum PlanId
 	PLAN_TRY_LOCK_STATE,
 	PLAN_ADD_STATE,
 	PLAN_SAVE_STATE,
+	PLAN_TRYING,
+	PLAN_SET_TRYING,
 	PLAN_GAPS,
 	PLAN_DUE,
 	PLAN_NEW,
@@ -76,7 +87,7 @@ static void look_at_due(MbFound *found);
 static void look_at_new(MbCursor *cursor, MbFound *found);
 static MbGapSet *make_gaps(MbCursor *cursor, const Range *ranges, int nranges);
 static void add_gaps(MbCursor *cursor, MbGapSet *gaps);
-static void add_due(MbFound *found, int64 id);
+static void add_id(int64 **ids, int *nids, int64 id, MemoryContext context);
 static Datum id_array(const int64 *ids, int nids);
 static int64 get_int64(uint64 row, int column);
 static int	id_cmp(const void *a, const void *b);
@@ -149,13 +160,16 @@ mb_cursor_look(MbCursor *cursor, MbFound *found)
 		return;
 	found->position = cursor->position;
 	water = low_water(cursor);
-	if (water > cursor->stored && !IsolationUsesXactSnapshot())
+	if (water > cursor->stored && !IsolationUsesXactSnapshot() &&
+		(cursor->waits || water - cursor->stored >= STORE_DISTANCE ||
+		 TimestampDifferenceExceeds(cursor->stored_at, GetCurrentTimestamp(), STORE_INTERVAL)))
 	{
 		Oid			types[] = {INT8OID};
 		Datum		args[] = {Int64GetDatum(water)};
 
 		mb_spi_run(&plans[PLAN_SAVE_STATE], "UPDATE momento_billing.drain_state SET low_water = $1", 1, types, args, SPI_OK_UPDATE);
 		cursor->stored = water;
+		cursor->stored_at = GetCurrentTimestamp();
 	}
 
 	look_at_gaps(cursor, found);
@@ -188,6 +202,25 @@ mb_cursor_advance(MbCursor *cursor, MbFound *found)
 		add_gaps(cursor, found->gaps);
 	cursor->position = found->position;
 	MemoryContextSwitchTo(old_context);
+}
+
+int64
+mb_cursor_trying(void)
+{
+	mb_spi_run(&plans[PLAN_TRYING], "SELECT trying FROM momento_billing.drain_state WHERE trying IS NOT NULL",
+			   0, NULL, NULL, SPI_OK_SELECT);
+	return SPI_processed == 0 ? 0 : get_int64(0, 1);
+}
+
+void
+mb_cursor_set_trying(int64 id)
+{
+	Oid			types[] = {INT8OID};
+	Datum		args[] = {Int64GetDatum(id)};
+
+	mb_spi_run(&plans[PLAN_SET_TRYING],
+			   "UPDATE momento_billing.drain_state SET trying = CASE WHEN $1 OPERATOR(pg_catalog.>) 0 THEN $1 END",
+			   1, types, args, SPI_OK_UPDATE);
 }
 
 void
@@ -266,7 +299,7 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 				   " FOR UPDATE OF i SKIP LOCKED",
 				   2, types, args, SPI_OK_SELECT);
 		for (uint64 i = 0; i < SPI_processed; i++)
-			add_due(found, get_int64(i, 1));
+			add_id(&found->due, &found->ndue, get_int64(i, 1), found->context);
 		found->nseen += SPI_processed;
 	}
 }
@@ -279,13 +312,20 @@ look_at_due(MbFound *found)
 	Datum		args[] = {Int64GetDatum(found->limit)};
 
 	mb_spi_run(&plans[PLAN_DUE],
-			   "SELECT id FROM momento_billing.webhook_inbox"
+			   "SELECT id, reason IS NOT NULL AND reason OPERATOR(pg_catalog.=) 'crashed' FROM momento_billing.webhook_inbox"
 			   " WHERE next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AND next_attempt_at IS NOT NULL"
 			   " AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY next_attempt_at LIMIT $1"
 			   " FOR UPDATE SKIP LOCKED",
 			   1, types, args, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		add_due(found, get_int64(i, 1));
+	{
+		bool		isnull;
+
+		if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)))
+			add_id(&found->crashed, &found->ncrashed, get_int64(i, 1), found->context);
+		else
+			add_id(&found->due, &found->ndue, get_int64(i, 1), found->context);
+	}
 	found->nseen += SPI_processed;
 }
 
@@ -300,7 +340,7 @@ look_at_new(MbCursor *cursor, MbFound *found)
 
 	/* a client has said how many it wants, of all kinds */
 	if (cursor->waits)
-		args[1] = Int64GetDatum(Max(found->limit - found->ndue, 0));
+		args[1] = Int64GetDatum(Max(found->limit - found->ndue - found->ncrashed, 0));
 	mb_spi_run(&plans[PLAN_NEW],
 			   "SELECT id, status OPERATOR(pg_catalog.=) 'pending' AND next_attempt_at IS NULL"
 			   " FROM momento_billing.webhook_inbox WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT $2",
@@ -318,7 +358,7 @@ look_at_new(MbCursor *cursor, MbFound *found)
 		}
 		found->position = id;
 		if (DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull)))
-			add_due(found, id);
+			add_id(&found->due, &found->ndue, id, found->context);
 	}
 	found->nseen += SPI_processed;
 
@@ -358,15 +398,15 @@ add_gaps(MbCursor *cursor, MbGapSet *gaps)
 
 /* Grows by doubling. */
 static void
-add_due(MbFound *found, int64 id)
+add_id(int64 **ids, int *nids, int64 id, MemoryContext context)
 {
-	if ((found->ndue & (found->ndue - 1)) == 0)
+	if ((*nids & (*nids - 1)) == 0)
 	{
-		int			size = Max(found->ndue * 2, 1) * sizeof(int64);
+		int			size = Max(*nids * 2, 1) * sizeof(int64);
 
-		found->due = found->due == NULL ? MemoryContextAlloc(found->context, size) : repalloc(found->due, size);
+		*ids = *ids == NULL ? MemoryContextAlloc(context, size) : repalloc(*ids, size);
 	}
-	found->due[found->ndue++] = id;
+	(*ids)[(*nids)++] = id;
 }
 
 static Datum

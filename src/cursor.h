@@ -21,6 +21,8 @@ typedef struct MbFound
 	bool		locked;			/* false: another drainer is at it */
 	int64	   *due;			/* ids, sorted, each once */
 	int			ndue;
+	int64	   *crashed;		/* those whose last attempt ended a process */
+	int			ncrashed;
 	int			nseen;			/* 0: nothing is left to be looked at */
 	int64		position;		/* to be the cursor's */
 	MbGapSet   *gaps;			/* to be added to the cursor's, or NULL */
@@ -40,6 +42,13 @@ extern MbCursor *mb_cursor_create(bool waits);
  * wait.  Needs an SPI connection, as do the following.
  */
 extern bool mb_cursor_lock(MbCursor *cursor);
+
+/*
+ * The event that is being tried alone; 0: none.  Whoever finds one at the
+ * start knows what its predecessor died of.  The state is locked.
+ */
+extern int64 mb_cursor_trying(void);
+extern void mb_cursor_set_trying(int64 id);
 
 /* What is due?  Locks the state first, and stores the low water. */
 extern void mb_cursor_look(MbCursor *cursor, MbFound *found);

@@ -6,6 +6,11 @@
  * fails is alone; that one gets a retry with backoff, or is dead, and the
  * others go on.
  *
+ * An event can also end the process that applies it.  So the worker that
+ * follows one that may have died in a batch tries as many events as can have
+ * been in it one by one, and writes down beforehand, in a transaction, which
+ * one it is (drain_state.trying).  Its own successor counts that attempt.
+ *
  * Memory: "mb drain" lives as long as the drain; "mb drain batch" below it is
  * reset with each batch.  A transaction's results are in its SPI connection.
  */
@@ -52,6 +57,11 @@ struct MbDrain
 	MbCursor   *cursor;
 	bool		rereads;		/* are there more events to be made due? */
 	bool		careful;		/* somebody's locks were in the way lately */
+	bool		starts;			/* has not looked yet what its predecessor
+								 * died of */
+	int			suspects;		/* so many events are still tried one by one */
+	bool		is_trying;		/* the one that is being applied was written
+								 * down */
 };
 
 /* What transact() runs. */
@@ -61,6 +71,19 @@ typedef struct Step
 	void		(*step) (MbDrain *drain, void *arg);
 	void	   *arg;
 } Step;
+
+/* What is found, and counted, by one look. */
+typedef struct Look
+{
+	MbFound		found;
+	MbCounts   *counts;
+} Look;
+
+typedef struct Attempt
+{
+	int64		id;
+	bool		locked;			/* false: another drainer is at it */
+} Attempt;
 
 /* Events to be applied in one transaction. */
 typedef struct Part
@@ -90,8 +113,12 @@ typedef struct Failure
 
 static ErrorData *transact(MbDrain *drain, void (*step) (MbDrain *drain, void *arg), void *arg);
 static void run_step(void *arg);
+static void begin(MbDrain *drain, MbCounts *counts);
 static void look(MbDrain *drain, void *arg);
 static void keep_up(MbDrain *drain, void *arg);
+static bool process_singly(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
+static void begin_trial(MbDrain *drain, void *arg);
+static void end_trial(MbDrain *drain);
 static bool process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
 static void process_part(MbDrain *drain, void *arg);
 static int	load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *nevents);
@@ -124,7 +151,7 @@ drain_inbox(PG_FUNCTION_ARGS)
 
 	/* The worker keeps away meanwhile, and there may be more than max_events. */
 	mb_stats_wake_at_end();
-	drain = mb_drain_create(false);
+	drain = mb_drain_create(MB_DRAIN_CLIENT);
 	while (total < max_events &&
 		   (n = mb_drain_batch(drain, Min(mb_batch_size, max_events - total), &counts)) > 0)
 		total = counts.processed + counts.ignored + counts.waiting + counts.dead + counts.failed;
@@ -133,23 +160,27 @@ drain_inbox(PG_FUNCTION_ARGS)
 }
 
 MbDrain *
-mb_drain_create(bool own_transactions)
+mb_drain_create(MbDrainKind kind)
 {
 	MemoryContext old_context = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(old_context, "mb drain", ALLOCSET_DEFAULT_SIZES);
 	MbDrain    *drain = MemoryContextAllocZero(context, sizeof(MbDrain));
 
-	drain->own_transactions = own_transactions;
+	drain->own_transactions = kind != MB_DRAIN_CLIENT;
 
 	/*
 	 * A client's locks stay until its transaction ends, so its drain must not
 	 * wait for anybody: it could close a circle.
 	 */
-	drain->careful = !own_transactions;
+	drain->careful = kind == MB_DRAIN_CLIENT;
+	drain->starts = drain->own_transactions;
+
+	/* a batch's worth of new events and one of retries */
+	drain->suspects = kind == MB_DRAIN_SUCCESSOR ? 2 * mb_batch_size : 0;
 	drain->context = context;
 	drain->batch_context = AllocSetContextCreate(context, "mb drain batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	drain->cursor = mb_cursor_create(!own_transactions);
+	drain->cursor = mb_cursor_create(!drain->own_transactions);
 	MemoryContextSwitchTo(old_context);
 	return drain;
 }
@@ -158,21 +189,29 @@ int
 mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(drain->batch_context);
-	MbFound		found = {.context = drain->batch_context,.limit = limit};
+	Look		full = {.found = {.context = drain->batch_context,.limit = limit},.counts = counts};
+	MbFound    *found = &full.found;
 	ErrorData  *error;
 	int			nseen = 0;
+	bool		done;
 
 	/* now, because the last batch may have ended with an error */
 	MemoryContextReset(drain->batch_context);
-	error = transact(drain, look, &found);
+	error = transact(drain, look, &full);
 	if (error != NULL)
 		ReThrowError(error);
 
-	/* Without the lock at either moment nothing was settled: do not move on. */
-	if (found.locked && process(drain, found.due, found.ndue, counts))
+	/* Without the lock at any moment nothing was settled: do not move on. */
+	done = found->locked && process_singly(drain, found->crashed, found->ncrashed, counts);
+	if (done && drain->suspects > 0)
+		done = process_singly(drain, found->due, found->ndue, counts);
+	else if (done)
+		done = process(drain, found->due, found->ndue, counts);
+	if (done)
 	{
-		mb_cursor_advance(drain->cursor, &found);
-		nseen = found.nseen;
+		mb_cursor_advance(drain->cursor, found);
+		drain->suspects = found->nseen == 0 ? 0 : Max(drain->suspects - found->ndue, 0);
+		nseen = found->nseen;
 		if (nseen == 0 && drain->rereads)
 			nseen = 1;
 	}
@@ -245,8 +284,27 @@ run_step(void *arg)
 static void
 look(MbDrain *drain, void *arg)
 {
-	drain->rereads = mb_cursor_lock(drain->cursor) && mb_upkeep_prices();
-	mb_cursor_look(drain->cursor, arg);
+	Look	   *full = arg;
+	bool		locked = mb_cursor_lock(drain->cursor);
+
+	if (locked && drain->starts)
+		begin(drain, full->counts);
+	drain->rereads = locked && mb_upkeep_prices();
+	mb_cursor_look(drain->cursor, &full->found);
+}
+
+/* Count the attempt that the predecessor died of, if it did. */
+static void
+begin(MbDrain *drain, MbCounts *counts)
+{
+	int64		id = mb_cursor_trying();
+
+	if (id > 0)
+	{
+		mb_settle_crash(id, counts);
+		mb_cursor_set_trying(0);
+	}
+	drain->starts = false;
 }
 
 /* Step: what has time changed? */
@@ -256,6 +314,49 @@ keep_up(MbDrain *drain, void *arg)
 	KeepUp	   *rows = arg;
 
 	rows->count = mb_upkeep_rows(rows->after, rows->counts);
+}
+
+/* One after the other; the worker writes down which one it is at. */
+static bool
+process_singly(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts)
+{
+	for (int i = 0; i < nids; i++)
+	{
+		if (drain->own_transactions)
+		{
+			Attempt		attempt = {.id = ids[i]};
+			ErrorData  *error = transact(drain, begin_trial, &attempt);
+
+			if (error != NULL)
+				ReThrowError(error);
+			if (!attempt.locked)
+				return false;
+			drain->is_trying = true;
+		}
+		if (!process(drain, &ids[i], 1, counts))
+			return false;
+		drain->is_trying = false;
+	}
+	return true;
+}
+
+/* Step. */
+static void
+begin_trial(MbDrain *drain, void *arg)
+{
+	Attempt    *attempt = arg;
+
+	attempt->locked = mb_cursor_lock(drain->cursor);
+	if (attempt->locked)
+		mb_cursor_set_trying(attempt->id);
+}
+
+/* In the transaction that records how it went; drain_state is locked first. */
+static void
+end_trial(MbDrain *drain)
+{
+	if (drain->is_trying)
+		mb_cursor_set_trying(0);
 }
 
 /*
@@ -332,6 +433,7 @@ process_part(MbDrain *drain, void *arg)
 	part->locked = !drain->own_transactions || mb_cursor_lock(drain->cursor);
 	if (!part->locked)
 		return;
+	end_trial(drain);
 	part->done = load(part->ids, part->nids, &rows, &events, &nevents);
 	if (drain->careful)
 		part->busy = mb_busy_find(events, nevents) > 0;
@@ -389,6 +491,7 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		row->waiting_for = mb_spi_get_text(tuple, table->tupdesc, 7);
 		(void) SPI_getbinval(tuple, table->tupdesc, 8, &isnull);
 		row->reread = !isnull;
+		row->crashed = mb_text_is(mb_spi_get_text(tuple, table->tupdesc, 9), "crashed");
 		row->was_conflict = row->reread && mb_text_is(mb_spi_get_text(tuple, table->tupdesc, 9), "link_conflict");
 		row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
 		row->attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 4, &isnull));
@@ -422,6 +525,8 @@ static void
 record_failure(MbDrain *drain, void *arg)
 {
 	Failure    *failure = arg;
+
+	end_trial(drain);
 
 	/*
 	 * A client has taken the event over in a transaction that is still open,

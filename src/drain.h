@@ -12,12 +12,16 @@
 
 typedef struct MbDrain MbDrain;
 
-/*
- * A drain that begins where the last one stopped, in the current context.
- * The worker's runs transactions of its own; drain_inbox()'s runs
- * subtransactions of the caller's.
- */
-extern MbDrain *mb_drain_create(bool own_transactions);
+typedef enum MbDrainKind
+{
+	MB_DRAIN_CLIENT,			/* in subtransactions of the caller's */
+	MB_DRAIN_WORKER,			/* in transactions of its own */
+	MB_DRAIN_SUCCESSOR			/* of a worker that may have died of an event:
+								 * these are tried one by one first */
+} MbDrainKind;
+
+/* A drain that begins where the last one stopped, in the current context. */
+extern MbDrain *mb_drain_create(MbDrainKind kind);
 
 /*
  * Settle what is due, at most "limit" events, and count it; the number of

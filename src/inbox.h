@@ -23,6 +23,8 @@ typedef struct MbInboxRow
 	int			attempts;		/* failed ones */
 	bool		reread;			/* by a drain only: was settled before */
 	bool		was_conflict;	/* and was dead with a conflict of links */
+	bool		crashed;		/* by a drain only: the last attempt ended a
+								 * process */
 	bool		inserted;		/* or was it there before? */
 	Jsonb	   *payload;		/* as stored; NULL: none.  By mb_inbox_find() */
 } MbInboxRow;

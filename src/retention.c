@@ -1,6 +1,9 @@
 /*
  * retention.c
- *	  Removing usage that is too old, and what goes with it.
+ *	  Removing what is too old: events, usage, and what goes with it.
+ *
+ * Large tables are walked along their key, a part at a time: an index on the
+ * time would cost every insert and update.
  */
 #include "postgres.h"
 
@@ -11,32 +14,111 @@
 #include "utils/timestamp.h"
 
 #include "retention.h"
+#include "settings.h"
 #include "spi.h"
 
-/* Rows removed in one transaction, and rows of usage looked at in one. */
+/* Rows removed in one transaction, and rows of a walk looked at in one. */
 #define REMOVE_ROWS "1000"
 #define WALK_ROWS "2000"
 
-static bool remove_rows(SPIPlanPtr *plan, const char *sql, MbTime before, int expected);
+/* A month that began so lately may still run. */
+#define LONGEST_MONTH (32 * USECS_PER_DAY)
+
+static bool remove_events(void);
+static bool remove_usage(void);
+static bool remove_requests(void);
+static bool remove_crossings(void);
+static bool remove_reservations(void);
+static bool remove_rows(SPIPlanPtr *plan, const char *sql, int expected);
+static TimestampTz usage_limit(void);
+
+bool
+mb_retention_step(void)
+{
+	/* each removes a part; true if there may be more */
+	static bool (*const tables[]) (void) =
+	{
+		remove_events, remove_usage, remove_requests, remove_crossings, remove_reservations
+	};
+	static int	next = 0;
+	int			table = next;
+
+	if (table == lengthof(tables))
+	{
+		next = 0;
+		return true;
+	}
+	next = table + 1;
+	if (tables[table] ())
+		next = table;
+	return false;
+}
 
 /*
- * The table of counters is walked along its key, a part at a time: an index on
- * the time would cost every consumer.
+ * Events are kept that a subscription's registers name: they are read again
+ * when a price is added or changed, and when another event ties with them.
+ * Ids are given out in the order of time, nearly; the walk ends at a part in
+ * which nothing is old enough.
  */
-bool
-mb_retention_remove_usage(MbTime before, MbUsageWalk *walk)
+static bool
+remove_events(void)
 {
 	static SPIPlanPtr plan = NULL;
+	static int64 position = PG_INT64_MIN;
+	Oid			types[] = {INT8OID, TIMESTAMPTZOID};
+	Datum		args[2];
+	bool		isnull;
+	Datum		last;
+
+	args[0] = Int64GetDatum(position);
+	args[1] = TimestampTzGetDatum(GetCurrentTimestamp() - mb_inbox_retention * USECS_PER_SEC);
+	mb_spi_run(&plan,
+			   "WITH part AS MATERIALIZED (SELECT id, received_at FROM momento_billing.webhook_inbox"
+			   " WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT " WALK_ROWS "),"
+			   " old AS MATERIALIZED (SELECT i.id, i.event_id, i.payload OPERATOR(pg_catalog.#>) '{data,object}' AS object"
+			   " FROM momento_billing.webhook_inbox AS i"
+			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT p.id FROM part AS p WHERE p.received_at OPERATOR(pg_catalog.<) $2))"
+			   " AND i.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored}') AND i.processed_at OPERATOR(pg_catalog.<) $2"
+			   " FOR UPDATE SKIP LOCKED),"
+			   " needed AS MATERIALIZED (SELECT o.id FROM old AS o JOIN momento_billing.stripe_subscription AS s"
+			   " ON s.subscription_id OPERATOR(pg_catalog.=) ANY (ARRAY[o.object OPERATOR(pg_catalog.->>) 'id',"
+			   " o.object OPERATOR(pg_catalog.->>) 'subscription',"
+			   " o.object OPERATOR(pg_catalog.#>>) '{parent,subscription_details,subscription}'])"
+			   " WHERE o.event_id OPERATOR(pg_catalog.=) ANY (ARRAY[s.state_event, s.tier_event, s.period_event, s.live_event,"
+			   " s.fell_event, s.failed_event])"
+			   " OR s.tie_events OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('id', o.event_id))),"
+			   " gone AS (DELETE FROM momento_billing.webhook_inbox AS i USING old AS o WHERE i.id OPERATOR(pg_catalog.=) o.id"
+			   " AND o.id OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT n.id FROM needed AS n)))"
+			   " SELECT pg_catalog.max(id) FROM part HAVING pg_catalog.bool_or(received_at OPERATOR(pg_catalog.<) $2)",
+			   2, types, args, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+	{
+		position = PG_INT64_MIN;
+		return false;
+	}
+	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	position = DatumGetInt64(last);
+	return true;
+}
+
+/* A walk through the counters. */
+static bool
+remove_usage(void)
+{
+	static SPIPlanPtr plan = NULL;
+	static char *user_id = NULL;	/* where it is; NULL: at the beginning */
+	static char *feature = NULL;
+	static TimestampTz period_start = DT_NOBEGIN;
 	Oid			types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 	Datum		args[4];
 	HeapTuple	last;
 	TupleDesc	desc;
 	bool		isnull;
 
-	args[0] = CStringGetTextDatum(walk->user_id != NULL ? walk->user_id : "");
-	args[1] = CStringGetTextDatum(walk->feature != NULL ? walk->feature : "");
-	args[2] = TimestampTzGetDatum(walk->period_start);
-	args[3] = TimestampTzGetDatum(before);
+	args[0] = CStringGetTextDatum(user_id != NULL ? user_id : "");
+	args[1] = CStringGetTextDatum(feature != NULL ? feature : "");
+	args[2] = TimestampTzGetDatum(period_start);
+	args[3] = TimestampTzGetDatum(usage_limit());
 	mb_spi_run(&plan,
 			   "WITH part AS MATERIALIZED (SELECT user_id, feature, period_start FROM momento_billing.usage"
 			   " WHERE ROW(user_id, feature, period_start) OPERATOR(pg_catalog.>) ROW($1, $2, $3)"
@@ -50,30 +132,24 @@ mb_retention_remove_usage(MbTime before, MbUsageWalk *walk)
 			   " AND u.period_start OPERATOR(pg_catalog.=) o.period_start)"
 			   " SELECT user_id, feature, period_start FROM part ORDER BY user_id DESC, feature DESC, period_start DESC LIMIT 1",
 			   4, types, args, SPI_OK_SELECT);
+	if (user_id != NULL)
+		pfree(user_id);
+	if (feature != NULL)
+		pfree(feature);
+	user_id = feature = NULL;
+	period_start = DT_NOBEGIN;
 	if (SPI_processed == 0)
 		return false;
 	last = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
-	mb_retention_restart(walk);
-	walk->user_id = MemoryContextStrdup(walk->context, SPI_getvalue(last, desc, 1));
-	walk->feature = MemoryContextStrdup(walk->context, SPI_getvalue(last, desc, 2));
-	walk->period_start = DatumGetTimestampTz(SPI_getbinval(last, desc, 3, &isnull));
+	user_id = MemoryContextStrdup(TopMemoryContext, SPI_getvalue(last, desc, 1));
+	feature = MemoryContextStrdup(TopMemoryContext, SPI_getvalue(last, desc, 2));
+	period_start = DatumGetTimestampTz(SPI_getbinval(last, desc, 3, &isnull));
 	return true;
 }
 
-void
-mb_retention_restart(MbUsageWalk *walk)
-{
-	if (walk->user_id != NULL)
-		pfree(walk->user_id);
-	if (walk->feature != NULL)
-		pfree(walk->feature);
-	walk->user_id = walk->feature = NULL;
-	walk->period_start = DT_NOBEGIN;
-}
-
-bool
-mb_retention_remove_requests(MbTime before)
+static bool
+remove_requests(void)
 {
 	static SPIPlanPtr plan = NULL;
 
@@ -83,11 +159,11 @@ mb_retention_remove_requests(MbTime before)
 					   " WHERE created_at OPERATOR(pg_catalog.<) $1 ORDER BY created_at LIMIT " REMOVE_ROWS
 					   " FOR UPDATE SKIP LOCKED) AS o"
 					   " WHERE r.user_id OPERATOR(pg_catalog.=) o.user_id AND r.idempotency_key OPERATOR(pg_catalog.=) o.idempotency_key",
-					   before, SPI_OK_DELETE);
+					   SPI_OK_DELETE);
 }
 
-bool
-mb_retention_remove_crossings(MbTime before)
+static bool
+remove_crossings(void)
 {
 	static SPIPlanPtr plan = NULL;
 
@@ -98,7 +174,7 @@ mb_retention_remove_crossings(MbTime before)
 					   " FOR UPDATE SKIP LOCKED) AS o"
 					   " WHERE c.user_id OPERATOR(pg_catalog.=) o.user_id AND c.feature OPERATOR(pg_catalog.=) o.feature"
 					   " AND c.period_start OPERATOR(pg_catalog.=) o.period_start AND c.percent OPERATOR(pg_catalog.=) o.percent",
-					   before, SPI_OK_DELETE);
+					   SPI_OK_DELETE);
 }
 
 /*
@@ -107,8 +183,8 @@ mb_retention_remove_crossings(MbTime before)
  * locked one of them.  Reservations are made, and are over, in the order of
  * their ids.
  */
-bool
-mb_retention_remove_reservations(MbTime before)
+static bool
+remove_reservations(void)
 {
 	static SPIPlanPtr plan = NULL;
 
@@ -132,15 +208,21 @@ mb_retention_remove_reservations(MbTime before)
 					   " given AS (UPDATE momento_billing.quota_grant AS q SET remaining = q.remaining OPERATOR(pg_catalog.+) b.units"
 					   " FROM back AS b WHERE q.id OPERATOR(pg_catalog.=) b.id)"
 					   " SELECT FROM gone",
-					   before, SPI_OK_SELECT);
+					   SPI_OK_SELECT);
 }
 
 static bool
-remove_rows(SPIPlanPtr *plan, const char *sql, MbTime before, int expected)
+remove_rows(SPIPlanPtr *plan, const char *sql, int expected)
 {
 	Oid			types[] = {TIMESTAMPTZOID};
-	Datum		args[1] = {TimestampTzGetDatum(before)};
+	Datum		args[1] = {TimestampTzGetDatum(usage_limit())};
 
 	mb_spi_run(plan, sql, 1, types, args, expected);
 	return SPI_processed > 0;
+}
+
+static TimestampTz
+usage_limit(void)
+{
+	return GetCurrentTimestamp() - Max(mb_usage_retention * USECS_PER_SEC, LONGEST_MONTH);
 }

@@ -25,6 +25,7 @@ int			mb_max_attempts = 12;
 int			mb_retry_base = 2000;
 int			mb_retry_max = 3600 * 1000;
 int			mb_waiting_timeout = 72 * 3600;
+int			mb_inbox_retention = 90 * 24 * 3600;
 int			mb_usage_retention = 90 * 24 * 3600;
 bool		mb_notify = true;
 char	   *mb_subscription_table = NULL;
@@ -118,6 +119,16 @@ mb_settings_init(void)
 							"How long an event waits for its user to become known before it is dead.",
 							NULL,
 							&mb_waiting_timeout, 72 * 3600, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+
+	/*
+	 * Stripe sends an event again for three days, and tells of it for thirty
+	 * (R5).  An event that comes again after its row is gone changes nothing.
+	 */
+	DefineCustomIntVariable("momento_billing.inbox_retention",
+							"How long processed and ignored events are kept.",
+							"Events that a subscription's present state comes from are kept longer.",
+							&mb_inbox_retention, 90 * 24 * 3600, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 
 	/*

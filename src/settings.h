@@ -28,6 +28,7 @@ extern int	mb_max_attempts;
 extern int	mb_retry_base;		/* ms */
 extern int	mb_retry_max;		/* ms */
 extern int	mb_waiting_timeout; /* s */
+extern int	mb_inbox_retention; /* s */
 extern int	mb_usage_retention; /* s */
 extern bool mb_notify;
 

@@ -28,10 +28,11 @@ typedef struct Settlement
 	int			attempts;
 } Settlement;
 
-static SPIPlanPtr plan_find = NULL;
 static SPIPlanPtr plan_processed = NULL;
 static SPIPlanPtr plan_settle = NULL;
 
+static bool find(int64 id, Settlement *settlement, bool *crashed);
+static void try_again(Settlement *settlement, bool last, MbCounts *counts);
 static Settlement settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts);
 static void write_settlements(const Settlement *settlements, int count);
 static void copy_error(MbCounts *counts, MbText error);
@@ -53,29 +54,12 @@ mb_settle_events(const MbInboxRow *rows, const MbApplyEvent *events, int nevents
 bool
 mb_settle_failure(int64 id, const ErrorData *error, MbCounts *counts)
 {
-	Oid			types[] = {INT8OID};
-	Datum		args[] = {Int64GetDatum(id)};
-	HeapTuple	tuple;
-	TupleDesc	desc;
-	bool		isnull;
-	Settlement	settlement = {
-		.id = id,
-		.next_attempt_at = MB_NO_TIME,
-		.error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message)),
-	};
+	Settlement	settlement;
+	bool		crashed;
 
-	mb_spi_run(&plan_find,
-			   "SELECT attempts, status, waiting_for FROM momento_billing.webhook_inbox"
-			   " WHERE id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED",
-			   1, types, args, SPI_OK_SELECT);
-	if (SPI_processed == 0)
+	if (!find(id, &settlement, &crashed))
 		return false;
-
-	tuple = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	settlement.attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
-	settlement.status = mb_spi_get_text(tuple, desc, 2);
-	settlement.waiting_for = mb_spi_get_text(tuple, desc, 3);
+	settlement.error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
 	if (!mb_apply_is_conflict(error->sqlerrcode))
 	{
 		settlement.attempts++;
@@ -83,16 +67,72 @@ mb_settle_failure(int64 id, const ErrorData *error, MbCounts *counts)
 		counts->failed++;
 		copy_error(counts, settlement.error);
 	}
-	if (settlement.attempts < mb_max_attempts)
-		settlement.next_attempt_at = retry_at(settlement.attempts);
+	else if (crashed)
+		settlement.reason = MB_TEXT_LITERAL("crashed");
+	try_again(&settlement, false, counts);
+	return true;
+}
+
+void
+mb_settle_crash(int64 id, MbCounts *counts)
+{
+	Settlement	settlement;
+	bool		crashed;
+
+	if (!find(id, &settlement, &crashed))
+		return;
+	settlement.error = MB_TEXT_LITERAL("the server or the worker ended while this event was applied");
+	settlement.attempts++;
+	settlement.reason = MB_TEXT_LITERAL("crashed");
+	counts->failed++;
+	copy_error(counts, settlement.error);
+	try_again(&settlement, crashed, counts);
+}
+
+/* Lock an event that is not settled; false if there is none, or it is locked. */
+static bool
+find(int64 id, Settlement *settlement, bool *crashed)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID};
+	Datum		args[] = {Int64GetDatum(id)};
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	bool		isnull;
+
+	mb_spi_run(&plan,
+			   "SELECT attempts, status, waiting_for, reason FROM momento_billing.webhook_inbox"
+			   " WHERE id OPERATOR(pg_catalog.=) $1 AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') FOR UPDATE SKIP LOCKED",
+			   1, types, args, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return false;
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	*settlement = (Settlement)
+	{
+		.id = id,
+		.next_attempt_at = MB_NO_TIME,
+		.attempts = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull)),
+		.status = mb_spi_get_text(tuple, desc, 2),
+		.waiting_for = mb_spi_get_text(tuple, desc, 3),
+	};
+	*crashed = mb_text_is(mb_spi_get_text(tuple, desc, 4), "crashed");
+	return true;
+}
+
+/* Later, if that was not the last attempt. */
+static void
+try_again(Settlement *settlement, bool last, MbCounts *counts)
+{
+	if (settlement->attempts < mb_max_attempts && !last)
+		settlement->next_attempt_at = retry_at(settlement->attempts);
 	else
 	{
-		settlement.status = MB_TEXT_LITERAL("dead");
-		settlement.waiting_for = MB_NO_TEXT;
+		settlement->status = MB_TEXT_LITERAL("dead");
+		settlement->waiting_for = MB_NO_TEXT;
 		counts->dead++;
 	}
-	write_settlements(&settlement, 1);
-	return true;
+	write_settlements(settlement, 1);
 }
 
 /* What an event's outcome means for its row. */
@@ -113,6 +153,7 @@ settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts)
 	{
 		settlement.status = row->status;
 		settlement.waiting_for = row->waiting_for;
+		settlement.reason = row->crashed ? MB_TEXT_LITERAL("crashed") : MB_NO_TEXT;
 		settlement.next_attempt_at = retry_at(row->attempts);
 		return settlement;
 	}

@@ -36,6 +36,16 @@
 
 #define NO_PROC PG_UINT32_MAX
 
+/* Over which the view tells the rate. */
+#define RATE_SECONDS 60
+
+/* Events settled in one second. */
+typedef struct Second
+{
+	int64		second;
+	int64		events;
+} Second;
+
 typedef struct Slot
 {
 	pg_atomic_uint32 database;	/* Oid; invalid while not connected */
@@ -46,7 +56,10 @@ typedef struct Slot
 	MbWorkerState state;
 	bool		connecting;		/* true from before the attempt until it
 								 * succeeded */
+	bool		rested;			/* the last process ended between batches */
 	TimestampTz started;
+	TimestampTz last_wake;
+	Second		rate[RATE_SECONDS]; /* by the second, modulo */
 	MbCounts	counts;
 	char		last_event[MB_STATS_TEXT];
 	TimestampTz last_event_at;
@@ -65,6 +78,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static void read_databases(void);
 static void shmem_request(void);
 static void shmem_startup(void);
+static int64 rate_second(TimestampTz time);
 static void detach(int code, Datum arg);
 static void release_callback(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg);
 
@@ -95,21 +109,25 @@ mb_stats_database(int slot)
 	return databases[slot];
 }
 
-bool
+MbPredecessor
 mb_stats_attach(int slot)
 {
-	bool		died_connecting;
+	MbPredecessor predecessor = MB_PREDECESSOR_UNKNOWN;
 
 	my_slot = &slots[slot];
 	SpinLockAcquire(&my_slot->mutex);
-	died_connecting = my_slot->connecting;
+	if (my_slot->connecting)
+		predecessor = MB_PREDECESSOR_CONNECTING;
+	else if (my_slot->rested)
+		predecessor = MB_PREDECESSOR_RESTED;
+	my_slot->rested = false;
 	my_slot->pid = MyProcPid;
 	my_slot->state = MB_WORKER_STARTING;
 	my_slot->started = GetCurrentTimestamp();
 	SpinLockRelease(&my_slot->mutex);
 	pg_atomic_write_u32(&my_slot->procno, MyProcNumber);
 	before_shmem_exit(detach, (Datum) 0);
-	return died_connecting;
+	return predecessor;
 }
 
 void
@@ -138,8 +156,15 @@ void
 mb_stats_count(const MbCounts *counts)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	Second	   *second = &my_slot->rate[rate_second(now) % RATE_SECONDS];
 
 	SpinLockAcquire(&my_slot->mutex);
+	if (second->second != rate_second(now))
+		*second = (Second)
+	{
+		.second = rate_second(now)
+	};
+	second->events += counts->processed + counts->ignored + counts->waiting + counts->dead;
 	my_slot->counts.processed += counts->processed;
 	my_slot->counts.ignored += counts->ignored;
 	my_slot->counts.waiting += counts->waiting;
@@ -167,6 +192,16 @@ mb_stats_error(const char *message)
 	SpinLockAcquire(&my_slot->mutex);
 	strlcpy(my_slot->last_error, message, len + 1);
 	my_slot->last_error_at = now;
+	SpinLockRelease(&my_slot->mutex);
+}
+
+void
+mb_stats_woken(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&my_slot->mutex);
+	my_slot->last_wake = now;
 	SpinLockRelease(&my_slot->mutex);
 }
 
@@ -201,13 +236,15 @@ worker_stats(PG_FUNCTION_ARGS)
 		"stopped", "starting", "disabled", "no database", "no extension", "not ready", "idle", "draining"
 	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int64		now = rate_second(GetCurrentTimestamp());
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; slots != NULL && i < nworkers; i++)
 	{
-		Datum		values[13];
-		bool		nulls[13] = {false};
+		Datum		values[15];
+		bool		nulls[15] = {false};
 		Slot		copy;
+		int64		rate = 0;
 
 		SpinLockAcquire(&slots[i].mutex);
 		copy = slots[i];
@@ -230,6 +267,12 @@ worker_stats(PG_FUNCTION_ARGS)
 		values[11] = CStringGetTextDatum(copy.last_error);
 		values[12] = TimestampTzGetDatum(copy.last_error_at);
 		nulls[11] = nulls[12] = copy.last_error_at == 0;
+		for (int s = 0; s < RATE_SECONDS; s++)
+			if (copy.rate[s].second > now - RATE_SECONDS)
+				rate += copy.rate[s].events;
+		values[13] = Int64GetDatum(rate);
+		values[14] = TimestampTzGetDatum(copy.last_wake);
+		nulls[14] = copy.last_wake == 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -290,6 +333,12 @@ shmem_startup(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
+static int64
+rate_second(TimestampTz time)
+{
+	return time / USECS_PER_SEC;
+}
+
 /* At exit, unless a successor has taken the slot. */
 static void
 detach(int code, Datum arg)
@@ -298,6 +347,7 @@ detach(int code, Datum arg)
 	if (my_slot->pid == MyProcPid)
 	{
 		my_slot->pid = 0;
+		my_slot->rested = my_slot->state != MB_WORKER_DRAINING && my_slot->state != MB_WORKER_STARTING;
 		my_slot->state = MB_WORKER_STOPPED;
 		pg_atomic_write_u32(&my_slot->procno, NO_PROC);
 		pg_atomic_write_u32(&my_slot->database, InvalidOid);

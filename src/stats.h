@@ -49,17 +49,26 @@ extern void mb_stats_init(void);
 extern int	mb_stats_nworkers(void);
 extern const char *mb_stats_database(int slot);
 
+/* How a worker's predecessor ended, as far as shared memory tells. */
+typedef enum MbPredecessor
+{
+	MB_PREDECESSOR_UNKNOWN,		/* the server has just started, maybe after a
+								 * crash; or it was draining */
+	MB_PREDECESSOR_CONNECTING,	/* it could not connect to the database */
+	MB_PREDECESSOR_RESTED		/* between two batches */
+} MbPredecessor;
+
 /*
  * The worker's side.  attach publishes this process as the slot's worker
- * until it exits; the rest speaks of the attached slot.  set_connecting tells
- * a successor, by attach's result, that its predecessor died connecting.
+ * until it exits; the rest speaks of the attached slot.
  */
-extern bool mb_stats_attach(int slot);
+extern MbPredecessor mb_stats_attach(int slot);
 extern void mb_stats_set_connecting(bool connecting);
 extern void mb_stats_set_database(Oid database);
 extern void mb_stats_set_state(MbWorkerState state);
 extern void mb_stats_count(const MbCounts *counts);
 extern void mb_stats_error(const char *message);
+extern void mb_stats_woken(void);
 
 /* Is this process a worker? */
 extern bool mb_stats_is_worker(void);

@@ -26,6 +26,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -35,6 +36,7 @@
 #include "app_table.h"
 #include "apply.h"
 #include "catalog.h"
+#include "compat.h"
 #include "drain.h"
 #include "notify.h"
 #include "retention.h"
@@ -44,11 +46,8 @@
 
 #define RESTART_SECONDS 10
 
-/* Between two looks for usage that is too old, in ms. */
+/* Between two looks for what is too old, in ms. */
 #define REMOVAL_INTERVAL (60 * 60 * 1000)
-
-/* A month that began so lately may still run. */
-#define LONGEST_MONTH (32 * USECS_PER_DAY)
 
 /* How until_done() ended. */
 typedef enum Outcome
@@ -60,7 +59,6 @@ typedef enum Outcome
 
 static MemoryContext worker_context;
 static TimestampTz next_removal = 0;
-static MbUsageWalk usage_walk = {.period_start = DT_NOBEGIN};
 
 static void pin_settings(void);
 static void wait_until_enabled(void);
@@ -71,11 +69,6 @@ static void drain_all(MbDrain *drain);
 static bool send_notifications(void);
 static bool send_quotas(void);
 static void remove_old(void);
-static bool remove_usage(void);
-static bool remove_requests(void);
-static bool remove_crossings(void);
-static bool remove_reservations(void);
-static TimestampTz retention(void);
 static Outcome until_done(bool (*step) (void));
 static void abort_and_report(MemoryContext context);
 static void nap(long timeout);
@@ -86,7 +79,8 @@ static void report(MbWorkerState state, const char *message);
 void
 mb_worker_init(void)
 {
-	if (!process_shared_preload_libraries_in_progress)
+	/* pg_upgrade moves databases that nobody may be connected to */
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	for (int slot = 0; slot < mb_stats_nworkers(); slot++)
 	{
@@ -109,17 +103,17 @@ void
 momento_billing_worker_main(Datum slot)
 {
 	MbDrain    *drain;
-	bool		died_connecting;
+	MbPredecessor predecessor;
 
 	worker_context = AllocSetContextCreate(TopMemoryContext, "mb worker", ALLOCSET_DEFAULT_SIZES);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	died_connecting = mb_stats_attach(DatumGetInt32(slot));
+	predecessor = mb_stats_attach(DatumGetInt32(slot));
 
 	/* Switched off, it is not even connected: DROP DATABASE works. */
 	wait_until_enabled();
-	if (died_connecting)
+	if (predecessor == MB_PREDECESSOR_CONNECTING)
 		wait_for_database(mb_stats_database(DatumGetInt32(slot)));
 	mb_stats_set_connecting(true);
 	BackgroundWorkerInitializeConnection(mb_stats_database(DatumGetInt32(slot)), NULL, 0);
@@ -128,7 +122,7 @@ momento_billing_worker_main(Datum slot)
 	mb_stats_set_database(MyDatabaseId);
 
 	MemoryContextSwitchTo(worker_context);
-	drain = mb_drain_create(true);
+	drain = mb_drain_create(predecessor == MB_PREDECESSOR_RESTED ? MB_DRAIN_WORKER : MB_DRAIN_SUCCESSOR);
 	for (;;)
 	{
 		check_for_interrupts();
@@ -165,6 +159,7 @@ pin_settings(void)
 		const char *value;
 	}			pins[] =
 	{
+		{"application_name", "momento_billing worker"},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "500ms"},
 		{"idle_in_transaction_session_timeout", "0"},
@@ -246,11 +241,18 @@ ready(void)
 
 	PG_TRY();
 	{
+		char	   *version;
+
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		if (!mb_catalog_extension_exists())
+		version = mb_catalog_extension_version();
+		if (version == NULL)
 			report(MB_WORKER_NO_EXTENSION, "extension \"momento_billing\" is not installed in this database");
+		else if (mb_catalog_is_newer(version))
+			report(MB_WORKER_NOT_READY,
+				   psprintf("the extension is at version %s, but the library that the server has loaded is %s: restart the server",
+							version, MB_VERSION));
 		else
 		{
 			mb_catalog_get();
@@ -323,62 +325,13 @@ send_quotas(void)
 
 /*
  * Remove what is too old.  Events do not wait for it: it goes on where it was
- * when nothing else is to be done.  What fails is left for the next time.
+ * when nothing else is to be done.
  */
 static void
 remove_old(void)
 {
-	static bool (*const steps[]) (void) =
-	{
-		remove_usage, remove_requests, remove_crossings, remove_reservations
-	};
-	static int	at = 0;
-
-	if (GetCurrentTimestamp() < next_removal)
-		return;
-	for (; at < (int) lengthof(steps); at++)
-		if (until_done(steps[at]) == STEP_INTERRUPTED)
-			return;
-	at = 0;
-	next_removal = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REMOVAL_INTERVAL);
-}
-
-/* Step. */
-static bool
-remove_usage(void)
-{
-	usage_walk.context = worker_context;
-	if (mb_retention_remove_usage(retention(), &usage_walk))
-		return false;
-	mb_retention_restart(&usage_walk);
-	return true;
-}
-
-/* Step. */
-static bool
-remove_requests(void)
-{
-	return !mb_retention_remove_requests(retention());
-}
-
-/* Step. */
-static bool
-remove_crossings(void)
-{
-	return !mb_retention_remove_crossings(retention());
-}
-
-/* Step. */
-static bool
-remove_reservations(void)
-{
-	return !mb_retention_remove_reservations(retention());
-}
-
-static TimestampTz
-retention(void)
-{
-	return GetCurrentTimestamp() - Max(mb_usage_retention * USECS_PER_SEC, LONGEST_MONTH);
+	if (GetCurrentTimestamp() >= next_removal && until_done(mb_retention_step) == STEP_DONE)
+		next_removal = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REMOVAL_INTERVAL);
 }
 
 /*
@@ -439,17 +392,21 @@ nap(long timeout)
 {
 	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0);
 
-	(void) WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+	if (WaitLatch(MyLatch, events, timeout, mb_wait_event()) & WL_LATCH_SET)
+		mb_stats_woken();
 	check_for_interrupts();
 }
 
 /*
  * Between batches a cancel has nothing to cancel, and must not end the
- * process.  (Ignoring the signal would also ignore lock_timeout's.)
+ * process.  (Ignoring the signal would also ignore lock_timeout's.)  Without
+ * its postmaster it must not go on, or no new server could start.
  */
 static void
 check_for_interrupts(void)
 {
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 	QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 }
