@@ -557,14 +557,14 @@ CREATE FUNCTION momento_billing.replay_event(event_id text) RETURNS bool
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	UPDATE momento_billing.webhook_inbox i
-		SET status = 'pending', reason = NULL, attempts = 0, waiting_for = NULL, processed_at = NULL,
-			next_attempt_at = clock_timestamp()
+		SET status = 'pending', reason = CASE WHEN i.reason = 'crashed' THEN i.reason END, attempts = 0, waiting_for = NULL,
+			processed_at = NULL, next_attempt_at = clock_timestamp()
 		WHERE i.event_id = replay_event.event_id AND i.payload IS NOT NULL;
 	IF FOUND THEN
 		PERFORM momento_billing.wake_worker();
 		RETURN true;
 	END IF;
-	PERFORM FROM momento_billing.webhook_inbox i WHERE i.event_id = replay_event.event_id;
+	PERFORM FROM momento_billing.webhook_inbox i WHERE i.event_id = replay_event.event_id AND i.payload IS NULL;
 	IF FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('event "%s" has no payload to be applied', event_id),
@@ -593,7 +593,8 @@ BEGIN
 		RETURN replayed;
 	END IF;
 	UPDATE momento_billing.webhook_inbox i
-		SET status = 'pending', reason = NULL, attempts = 0, processed_at = NULL, next_attempt_at = clock_timestamp()
+		SET status = 'pending', reason = CASE WHEN i.reason = 'crashed' THEN i.reason END, attempts = 0, processed_at = NULL,
+			next_attempt_at = clock_timestamp()
 		FROM (SELECT d.id FROM momento_billing.webhook_inbox d
 			WHERE d.status = 'dead' AND d.payload IS NOT NULL
 			AND (older_than IS NULL OR d.received_at < clock_timestamp() - older_than)
