@@ -56,9 +56,9 @@ static void end_waiting(MbBatch *batch);
 static void finish(MbBatch *batch);
 
 void
-mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry)
+mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry, bool careful)
 {
-	MbBatch		batch = {.events = events,.nevents = nevents,.can_retry = can_retry};
+	MbBatch		batch = {.events = events,.nevents = nevents,.can_retry = can_retry,.careful = careful};
 	MbApplyEvent *adopted;
 	int			nadopted = 0;
 

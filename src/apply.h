@@ -55,10 +55,13 @@ extern void mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *ev
  * "can_retry" says that a serialization failure costs the caller nothing but
  * another try; then a little is taken for granted that is true as a rule.
  *
+ * "careful" says that the caller has locked rows already: what is locked
+ * before rows is not waited for then, and is a lock failure at once.
+ *
  * May raise: whatever the app's table raises; lock, deadlock and
  * serialization failures, after which trying again is right.
  */
-extern void mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry);
+extern void mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry, bool careful);
 
 /* Is it worth trying again at once, or soon, because only a lock was in the way? */
 extern bool mb_apply_is_conflict(int sqlerrcode);

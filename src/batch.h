@@ -45,6 +45,7 @@ typedef struct MbBatch
 	MbBatchCustomer *customers; /* sorted by id */
 	int			ncustomers;
 	bool		can_retry;		/* after a serialization failure, by itself */
+	bool		careful;		/* there are rows locked already */
 	bool		users_assumed;	/* see mb_links_check() */
 	MbEvent    *known;			/* events read again for ties, sorted by id */
 	int			nknown;

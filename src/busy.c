@@ -6,7 +6,8 @@
  * events and no others.  The worker looks at this only after a batch ran into
  * a lock, so it costs nothing while nobody is in the way; a client's drain,
  * which must not wait, does so always.  The locks are taken in the order in
- * which apply.c takes them.
+ * which apply.c takes them, but for the advisory ones of users: whether they
+ * are needed, the links tell; apply.c does not wait for them then.
  */
 #include "postgres.h"
 

@@ -57,6 +57,7 @@ struct MbGapSet
 struct MbCursor
 {
 	bool		waits;			/* for another drainer to end? */
+	TimestampTz began;
 	MemoryContext context;		/* of the gaps */
 	pg_uuid_t	incarnation;	/* of drain_state, as last seen */
 	int64		stored;			/* low_water, as last seen or stored */
@@ -83,7 +84,7 @@ static SPIPlanPtr plans[NUM_PLANS];
 
 static int64 low_water(const MbCursor *cursor);
 static void look_at_gaps(MbCursor *cursor, MbFound *found);
-static void look_at_due(MbFound *found);
+static void look_at_due(const MbCursor *cursor, MbFound *found);
 static void look_at_new(MbCursor *cursor, MbFound *found);
 static MbGapSet *make_gaps(MbCursor *cursor, const Range *ranges, int nranges);
 static void add_gaps(MbCursor *cursor, MbGapSet *gaps);
@@ -99,6 +100,7 @@ mb_cursor_create(bool waits)
 
 	cursor->context = CurrentMemoryContext;
 	cursor->waits = waits;
+	cursor->began = GetCurrentTimestamp();
 	return cursor;
 }
 
@@ -173,7 +175,7 @@ mb_cursor_look(MbCursor *cursor, MbFound *found)
 	}
 
 	look_at_gaps(cursor, found);
-	look_at_due(found);
+	look_at_due(cursor, found);
 	look_at_new(cursor, found);
 
 	qsort(found->due, found->ndue, sizeof(int64), id_cmp);
@@ -304,19 +306,23 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 	}
 }
 
-/* Retries, and waiting events whose time has come. */
+/*
+ * Retries, and waiting events whose time has come.  A client's drain takes
+ * what was due when it began: an event that it has put off is locked by it,
+ * and whoever is in the way may be waiting for that.
+ */
 static void
-look_at_due(MbFound *found)
+look_at_due(const MbCursor *cursor, MbFound *found)
 {
-	Oid			types[] = {INT8OID};
-	Datum		args[] = {Int64GetDatum(found->limit)};
+	Oid			types[] = {INT8OID, TIMESTAMPTZOID};
+	Datum		args[] = {Int64GetDatum(found->limit), TimestampTzGetDatum(cursor->waits ? cursor->began : GetCurrentTimestamp())};
 
 	mb_spi_run(&plans[PLAN_DUE],
 			   "SELECT id, reason IS NOT NULL AND reason OPERATOR(pg_catalog.=) 'crashed' FROM momento_billing.webhook_inbox"
-			   " WHERE next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AND next_attempt_at IS NOT NULL"
+			   " WHERE next_attempt_at OPERATOR(pg_catalog.<=) $2 AND next_attempt_at IS NOT NULL"
 			   " AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY next_attempt_at LIMIT $1"
 			   " FOR UPDATE SKIP LOCKED",
-			   1, types, args, SPI_OK_SELECT);
+			   2, types, args, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;

@@ -32,7 +32,8 @@ typedef struct MbFound
 /*
  * A cursor in the current context, at no position yet.  One that does not
  * wait (the worker's) gives way to another drainer, and takes the full limit
- * of each kind of events; one that waits (a client's) takes it of all kinds.
+ * of each kind of events; one that waits (a client's) takes it of all kinds,
+ * and of retries those that are due when it is created.
  */
 extern MbCursor *mb_cursor_create(bool waits);
 

@@ -41,10 +41,11 @@
 #include "upkeep.h"
 
 /*
- * How long a client's drain waits for a lock, in ms: much less than
- * deadlock_timeout, since whoever waits for us may have begun long before.
+ * How long a careful drain waits for a lock, in ms: much less than
+ * deadlock_timeout, also with all the parts that a batch is cut into, since
+ * whoever waits for us may have begun long before.
  */
-#define LOCK_TIMEOUT 50
+#define LOCK_TIMEOUT 10
 
 /* Payloads held in memory at once; a batch is cut before it exceeds this. */
 #define MAX_BATCH_BYTES (16 * 1024 * 1024)
@@ -421,25 +422,27 @@ process_part(MbDrain *drain, void *arg)
 	int			nevents;
 	int			nest_level = 0;
 
-	/*
-	 * What another transaction is only inserting cannot be seen to be busy,
-	 * and must not be waited for with the locks of earlier parts in hand.
-	 */
-	if (!drain->own_transactions && (LockTimeout == 0 || LockTimeout > LOCK_TIMEOUT))
-	{
-		nest_level = NewGUCNestLevel();
-		(void) set_config_option("lock_timeout", CppAsString2(LOCK_TIMEOUT), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	}
 	part->locked = !drain->own_transactions || mb_cursor_lock(drain->cursor);
 	if (!part->locked)
 		return;
 	end_trial(drain);
+
+	/*
+	 * What another transaction is only inserting cannot be seen to be busy,
+	 * and must not be waited for with locks in hand that were taken before
+	 * their turn.
+	 */
+	if (drain->careful && (LockTimeout == 0 || LockTimeout > LOCK_TIMEOUT))
+	{
+		nest_level = NewGUCNestLevel();
+		(void) set_config_option("lock_timeout", CppAsString2(LOCK_TIMEOUT), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
 	part->done = load(part->ids, part->nids, &rows, &events, &nevents);
 	if (drain->careful)
 		part->busy = mb_busy_find(events, nevents) > 0;
 
 	/* a single event may wait for the app's table to take it */
-	mb_apply_events(events, nevents, part->nids == 1, !drain->careful);
+	mb_apply_events(events, nevents, part->nids == 1, !drain->careful, drain->careful);
 	mb_settle_events(rows, events, nevents, &part->counts);
 	if (nest_level > 0)
 		AtEOXact_GUC(true, nest_level);

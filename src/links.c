@@ -316,7 +316,10 @@ lock_users(const MbBatch *batch)
 
 		/* an advisory lock's kind is 1 or 2 where a client takes it */
 		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, batch->catalog->subscription_relid, i, 3);
-		(void) LockAcquire(&tag, modes[i], false, false);
+		if (LockAcquire(&tag, modes[i], false, batch->careful) == LOCKACQUIRE_NOT_AVAIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("somebody else is linking customers of the same user")));
 	}
 }
 

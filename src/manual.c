@@ -60,7 +60,7 @@ link_customer(PG_FUNCTION_ARGS)
 	event.event.user_id = mb_user_argument(PG_GETARG_DATUM(1), PG_ARGISNULL(1));
 
 	SPI_connect();
-	mb_apply_events(&event, 1, false, false);
+	mb_apply_events(&event, 1, false, false, false);
 	args[0] = mb_spi_text_datum(customer_id);
 	mb_spi_run(&plan,
 			   "SELECT pg_catalog.count(*) FROM momento_billing.stripe_subscription"
@@ -141,7 +141,7 @@ adopt(const MbAppRow *rows, int nrows)
 	mb_store_begin();
 	events = mb_links_adopt_rows(rows, nrows, plans, &nevents);
 	if (nevents > 0)
-		mb_apply_events(events, nevents, true, false);
+		mb_apply_events(events, nevents, true, false, false);
 	adopted = nevents;
 
 	for (int i = 0; i < nrows; i++)

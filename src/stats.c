@@ -50,6 +50,7 @@ typedef struct Slot
 {
 	pg_atomic_uint32 database;	/* Oid; invalid while not connected */
 	pg_atomic_uint32 procno;	/* NO_PROC: no process */
+	pg_atomic_uint32 wakes;
 
 	slock_t		mutex;			/* protects the rest */
 	int			pid;
@@ -195,14 +196,22 @@ mb_stats_error(const char *message)
 	SpinLockRelease(&my_slot->mutex);
 }
 
-void
-mb_stats_woken(void)
+uint32
+mb_stats_wakes(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	static uint32 last = 0;
+	uint32		wakes = pg_atomic_read_u32(&my_slot->wakes);
 
-	SpinLockAcquire(&my_slot->mutex);
-	my_slot->last_wake = now;
-	SpinLockRelease(&my_slot->mutex);
+	if (wakes != last)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		SpinLockAcquire(&my_slot->mutex);
+		my_slot->last_wake = now;
+		SpinLockRelease(&my_slot->mutex);
+		last = wakes;
+	}
+	return wakes;
 }
 
 bool
@@ -328,6 +337,7 @@ shmem_startup(void)
 			SpinLockInit(&slots[i].mutex);
 			pg_atomic_init_u32(&slots[i].database, InvalidOid);
 			pg_atomic_init_u32(&slots[i].procno, NO_PROC);
+			pg_atomic_init_u32(&slots[i].wakes, 0);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -371,6 +381,9 @@ release_callback(ResourceReleasePhase phase, bool is_commit, bool is_top_level, 
 		uint32		procno = pg_atomic_read_u32(&slots[i].procno);
 
 		if (procno != NO_PROC && pg_atomic_read_u32(&slots[i].database) == MyDatabaseId)
+		{
+			pg_atomic_fetch_add_u32(&slots[i].wakes, 1);
 			SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+		}
 	}
 }

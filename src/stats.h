@@ -68,7 +68,12 @@ extern void mb_stats_set_database(Oid database);
 extern void mb_stats_set_state(MbWorkerState state);
 extern void mb_stats_count(const MbCounts *counts);
 extern void mb_stats_error(const char *message);
-extern void mb_stats_woken(void);
+
+/*
+ * How often the worker was to be woken so far.  A latch alone is not enough:
+ * a wait for a lock uses it too, and resets it.
+ */
+extern uint32 mb_stats_wakes(void);
 
 /* Is this process a worker? */
 extern bool mb_stats_is_worker(void);

@@ -91,7 +91,7 @@ sync_event(Jsonb *payload, MbApplyEvent *event)
 			mb_apply_read(row.payload, &mb_catalog_get()->plans, event);
 			event->reason = mb_text(event->event.reason);
 		}
-		mb_apply_events(event, 1, true, false);
+		mb_apply_events(event, 1, true, false, false);
 		mb_inbox_store(payload, &row);
 	}
 	if (is_settled(&row))

@@ -29,11 +29,15 @@
 /* Inbox rows looked at in one transaction for prices that have changed. */
 #define REREAD_EVENTS 5000
 
-/* Of a statement that has found what is "free"; processed_at says that it is read again. */
+/*
+ * Of a statement that has found what is "free"; processed_at says that it is
+ * read again.  Due since the statement began, and so for the drain that makes
+ * it due.
+ */
 #define MAKE_DUE \
 	"UPDATE momento_billing.webhook_inbox AS i" \
 	" SET status = CASE WHEN i.status OPERATOR(pg_catalog.=) 'waiting' THEN i.status ELSE 'pending' END," \
-	" attempts = 0, next_attempt_at = pg_catalog.clock_timestamp(), processed_at = pg_catalog.clock_timestamp()" \
+	" attempts = 0, next_attempt_at = pg_catalog.statement_timestamp(), processed_at = pg_catalog.clock_timestamp()" \
 	" FROM free AS f WHERE i.id OPERATOR(pg_catalog.=) f.id"
 
 /* Users derived at one time; there are hardly ever any. */

@@ -58,12 +58,14 @@ typedef enum Outcome
 } Outcome;
 
 static MemoryContext worker_context;
+static const char *database;	/* that this worker serves */
+static bool in_trouble;			/* since this look began */
 static TimestampTz next_removal = 0;
 
 static void pin_settings(void);
 static void wait_until_enabled(void);
-static void wait_for_database(const char *database);
-static bool database_exists(const char *database);
+static void wait_for_database(void);
+static const char *database_trouble(void);
 static bool ready(void);
 static void drain_all(MbDrain *drain);
 static bool send_notifications(void);
@@ -104,19 +106,21 @@ momento_billing_worker_main(Datum slot)
 {
 	MbDrain    *drain;
 	MbPredecessor predecessor;
+	uint32		wakes;
 
 	worker_context = AllocSetContextCreate(TopMemoryContext, "mb worker", ALLOCSET_DEFAULT_SIZES);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	database = mb_stats_database(DatumGetInt32(slot));
 	predecessor = mb_stats_attach(DatumGetInt32(slot));
 
 	/* Switched off, it is not even connected: DROP DATABASE works. */
 	wait_until_enabled();
 	if (predecessor == MB_PREDECESSOR_CONNECTING)
-		wait_for_database(mb_stats_database(DatumGetInt32(slot)));
+		wait_for_database();
 	mb_stats_set_connecting(true);
-	BackgroundWorkerInitializeConnection(mb_stats_database(DatumGetInt32(slot)), NULL, 0);
+	BackgroundWorkerInitializeConnection(database, NULL, 0);
 	mb_stats_set_connecting(false);
 	pin_settings();
 	mb_stats_set_database(MyDatabaseId);
@@ -132,17 +136,20 @@ momento_billing_worker_main(Datum slot)
 			/* a process cannot leave its database: a successor rests */
 			ereport(LOG,
 					(errmsg("momento_billing worker for database \"%s\" stops: momento_billing.enabled is off",
-							mb_stats_database(DatumGetInt32(slot)))));
+							database)));
 			proc_exit(1);
 		}
 
 		/* Before looking, so that what commits while we look wakes us again. */
 		ResetLatch(MyLatch);
+		wakes = mb_stats_wakes();
+		in_trouble = false;
 		MemoryContextSwitchTo(worker_context);
 		if (ready())
 			drain_all(drain);
 		MemoryContextSwitchTo(worker_context);
-		nap(mb_naptime);
+		if (mb_stats_wakes() == wakes && !ConfigReloadPending)
+			nap(mb_naptime);
 	}
 }
 
@@ -189,44 +196,54 @@ wait_until_enabled(void)
 
 /*
  * After a failed connection: wait on the shared catalogs alone until the
- * database exists.  A process cannot connect twice, so it ends then, and its
- * successor connects.
+ * database can be connected to.  A process cannot connect twice, so it ends
+ * then, and its successor connects.
  */
 static void
-wait_for_database(const char *database)
+wait_for_database(void)
 {
 	mb_stats_set_connecting(false);
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	for (;;)
 	{
-		if (database_exists(database) || !mb_enabled)
+		const char *trouble = database_trouble();
+
+		if (trouble == NULL || !mb_enabled)
 			proc_exit(1);
-		report(MB_WORKER_NO_DATABASE, "the database does not exist");
+		report(MB_WORKER_NO_DATABASE, trouble);
 		nap(mb_naptime);
 		ResetLatch(MyLatch);
 		reload_settings();
 	}
 }
 
-/* By a plain scan: without a database there are no other catalogs to ask. */
-static bool
-database_exists(const char *database)
+/*
+ * Why the database cannot be connected to, or NULL.  By a plain scan: without
+ * a database there are no other catalogs to ask.
+ */
+static const char *
+database_trouble(void)
 {
+	const char *trouble = "the database does not exist";
 	Relation	rel;
 	TableScanDesc scan;
 	HeapTuple	tuple;
-	bool		found = false;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	rel = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(rel, 0, NULL);
-	while (!found && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-		found = strcmp(NameStr(((Form_pg_database) GETSTRUCT(tuple))->datname), database) == 0;
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (strcmp(NameStr(form->datname), database) == 0)
+			trouble = form->datallowconn ? NULL : "the database does not accept connections";
+	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
-	return found;
+	return trouble;
 }
 
 /*
@@ -288,7 +305,6 @@ drain_all(MbDrain *drain)
 		PG_TRY();
 		{
 			seen = mb_drain_batch(drain, mb_batch_size, &counts);
-			report(MB_WORKER_IDLE, NULL);
 		}
 		PG_CATCH();
 		{
@@ -297,11 +313,15 @@ drain_all(MbDrain *drain)
 		}
 		PG_END_TRY();
 		mb_stats_count(&counts);
-	} while (seen > 0 && !ConfigReloadPending);
+
+		/* what is installed, or missing, may change while many are drained */
+	} while (seen > 0 && !ConfigReloadPending && (seen < mb_batch_size || ready()));
 
 	if (until_done(send_notifications) == STEP_DONE)
 		(void) until_done(send_quotas);
 	remove_old();
+	if (!in_trouble)
+		report(MB_WORKER_IDLE, NULL);
 
 	/* what is held back between two reports would wait for the next event */
 	pgstat_report_stat(true);
@@ -392,8 +412,7 @@ nap(long timeout)
 {
 	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0);
 
-	if (WaitLatch(MyLatch, events, timeout, mb_wait_event()) & WL_LATCH_SET)
-		mb_stats_woken();
+	(void) WaitLatch(MyLatch, events, timeout, mb_wait_event());
 	check_for_interrupts();
 }
 
@@ -432,12 +451,14 @@ report(MbWorkerState state, const char *message)
 	{
 		if (trouble != NULL && state == MB_WORKER_IDLE)
 		{
-			ereport(LOG, (errmsg("momento_billing worker goes on")));
+			ereport(LOG,
+					(errmsg("momento_billing worker for database \"%s\" goes on", database)));
 			pfree(trouble);
 			trouble = NULL;
 		}
 		return;
 	}
+	in_trouble = true;
 	if (trouble != NULL && strcmp(trouble, message) == 0)
 		return;
 	if (trouble != NULL)
@@ -445,5 +466,5 @@ report(MbWorkerState state, const char *message)
 	trouble = MemoryContextStrdup(worker_context, message);
 	mb_stats_error(message);
 	ereport(LOG,
-			(errmsg("momento_billing worker waits: %s", message)));
+			(errmsg("momento_billing worker for database \"%s\" waits: %s", database, message)));
 }

@@ -40,11 +40,11 @@ my $inbox_is_drained =
   "SELECT count(*) = 0 FROM momento_billing.webhook_inbox WHERE status IN ('pending', 'waiting')";
 
 # Created while the worker runs, which has said what it misses.
-$node->wait_for_log(qr/worker waits: extension "momento_billing" is not installed/);
+$node->wait_for_log(qr/worker for database "app" waits: extension "momento_billing" is not installed/);
 set_up($node, 'app');
 insert('first');
 wait_for($node, 'app', has_row('first'), 'a commit wakes the worker, which finds the extension');
-is(log_count($node, qr/worker waits: /), 1, 'what is missing is said once');
+is(log_count($node, qr/ waits: /), 1, 'what is missing is said once');
 is(event('first', 'status, attempts, last_error IS NULL, processed_at IS NOT NULL'), 'processed|0|t|t', 'the event is settled');
 wait_for($node, 'app', "SELECT state = 'idle' FROM momento_billing.worker_status", 'worker_status says idle');
 is( $node->safe_psql('app', <<'SQL'), 'app|t|1|0|evt_first', 'worker_status counts');
@@ -122,10 +122,10 @@ is(event('w', 'status, waiting_for IS NULL, next_attempt_at IS NULL'), 'processe
 
 # The app's table away, and a column of it renamed
 foreach my $case (
-	[ 'table', 'ALTER TABLE "Subscription" RENAME TO away', 'ALTER TABLE away RENAME TO "Subscription"', qr/worker waits: table public\."Subscription" does not exist/ ],
-	[ 'column', 'ALTER TABLE "Subscription" RENAME tier TO plan', 'ALTER TABLE "Subscription" RENAME plan TO tier', qr/worker waits: column "tier" of table public\."Subscription" does not exist/ ],
+	[ 'table', 'ALTER TABLE "Subscription" RENAME TO away', 'ALTER TABLE away RENAME TO "Subscription"', qr/"app" waits: table public\."Subscription" does not exist/ ],
+	[ 'column', 'ALTER TABLE "Subscription" RENAME tier TO plan', 'ALTER TABLE "Subscription" RENAME plan TO tier', qr/"app" waits: column "tier" of table public\."Subscription" does not exist/ ],
 	[ 'index', 'ALTER TABLE "Subscription" ADD old text; DROP INDEX "Subscription_userId_key"',
-		'ALTER TABLE "Subscription" DROP old; CREATE UNIQUE INDEX ON "Subscription" ("userId")', qr/worker waits: table public\."Subscription" has no unique index/ ])
+		'ALTER TABLE "Subscription" DROP old; CREATE UNIQUE INDEX ON "Subscription" ("userId")', qr/"app" waits: table public\."Subscription" has no unique index/ ])
 {
 	my ($what, $break, $mend, $pattern) = @$case;
 
@@ -139,7 +139,7 @@ foreach my $case (
 	$node->safe_psql('app', $mend);
 	wait_for($node, 'app', has_row("$what$_"), "$what back: event $_ is applied") foreach 1 .. 3;
 	is(log_count($node, $pattern, $offset), 1, "$what missing: one line in the log");
-	$node->wait_for_log(qr/worker goes on/, $offset);
+	$node->wait_for_log(qr/"app" goes on/, $offset);
 	is(event("${what}1", 'attempts'), 0, "$what missing: no attempt was counted");
 }
 
