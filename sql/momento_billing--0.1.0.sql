@@ -87,7 +87,7 @@ CREATE TABLE momento_billing.webhook_inbox (
 	last_error text,
 	processed_at timestamptz,
 	waiting_for text COLLATE "C"
-) WITH (fillfactor = 50, toast_tuple_target = 256);
+) WITH (fillfactor = 45, toast_tuple_target = 256);
 ALTER TABLE momento_billing.webhook_inbox ALTER COLUMN payload SET STORAGE EXTERNAL;
 CREATE INDEX webhook_inbox_due ON momento_billing.webhook_inbox (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX webhook_inbox_waiting ON momento_billing.webhook_inbox (waiting_for) WHERE waiting_for IS NOT NULL;
