@@ -264,6 +264,15 @@ CREATE TABLE momento_billing.notification (
 );
 COMMENT ON TABLE momento_billing.notification IS 'changes of effective tiers that the worker has still to NOTIFY';
 
+CREATE TABLE momento_billing.forgotten (
+	hash bytea PRIMARY KEY,
+	salt bytea NOT NULL,
+	forgotten_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE momento_billing.forgotten IS 'users, customers and subscriptions whose events are ignored, because forget_user() erased them; salted hashes';
+COMMENT ON COLUMN momento_billing.forgotten.hash IS 'SHA-256 of the salt and "user:…", "customer:…" or "subscription:…"';
+COMMENT ON COLUMN momento_billing.forgotten.salt IS 'random, the same in all rows';
+
 ------------------------------------------------------------------------------
 -- Quotas
 ------------------------------------------------------------------------------
@@ -379,6 +388,7 @@ SELECT pg_catalog.pg_extension_config_dump('momento_billing.tier_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.tier_grant_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.subscription_history', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.subscription_history_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('momento_billing.forgotten', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.notification', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.notification_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('momento_billing.usage', '');
@@ -412,12 +422,15 @@ CREATE TRIGGER catalog_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON m
 -- grant updates it
 CREATE TRIGGER catalog_changed AFTER INSERT OR DELETE OR TRUNCATE ON momento_billing.quota_grant
 	FOR EACH STATEMENT EXECUTE FUNCTION momento_billing.catalog_changed();
+CREATE TRIGGER catalog_changed AFTER INSERT OR DELETE OR TRUNCATE ON momento_billing.forgotten
+	FOR EACH STATEMENT EXECUTE FUNCTION momento_billing.catalog_changed();
 ALTER TABLE momento_billing.tier ENABLE ALWAYS TRIGGER catalog_changed;
 ALTER TABLE momento_billing.price ENABLE ALWAYS TRIGGER catalog_changed;
 ALTER TABLE momento_billing.feature ENABLE ALWAYS TRIGGER catalog_changed;
 ALTER TABLE momento_billing.plan_limit ENABLE ALWAYS TRIGGER catalog_changed;
 ALTER TABLE momento_billing.other_access ENABLE ALWAYS TRIGGER catalog_changed;
 ALTER TABLE momento_billing.quota_grant ENABLE ALWAYS TRIGGER catalog_changed;
+ALTER TABLE momento_billing.forgotten ENABLE ALWAYS TRIGGER catalog_changed;
 
 CREATE FUNCTION momento_billing.webhook_inbox_fill() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME';
@@ -547,6 +560,11 @@ CREATE FUNCTION momento_billing.revoke_tier_grant(grant_id bigint) RETURNS bool
 	LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION momento_billing.revoke_tier_grant(bigint) FROM PUBLIC;
 COMMENT ON FUNCTION momento_billing.revoke_tier_grant(bigint) IS 'ends a grant now; false if it was over already';
+
+CREATE FUNCTION momento_billing.forget_user(user_id text) RETURNS bigint
+	LANGUAGE c VOLATILE SECURITY DEFINER AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION momento_billing.forget_user(text) FROM PUBLIC;
+COMMENT ON FUNCTION momento_billing.forget_user(text) IS 'erases what our tables hold of a user, for good; returns the number of rows removed or blanked';
 
 CREATE FUNCTION momento_billing.wake_worker() RETURNS bool
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME';

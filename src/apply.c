@@ -33,6 +33,7 @@
 #include "app_table.h"
 #include "batch.h"
 #include "catalog.h"
+#include "forget.h"
 #include "json_jsonb.h"
 #include "links.h"
 #include "settings.h"
@@ -63,6 +64,8 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry,
 	int			nadopted = 0;
 
 	mb_store_begin();
+	mb_forget_lock(!careful);
+	mb_forget_ignore(events, nevents);
 	batch.catalog = batch.derived.catalog = mb_catalog_get();
 	collect(&batch);
 	if (batch.nsubscriptions == 0 && batch.ncustomers == 0)

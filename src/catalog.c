@@ -46,6 +46,7 @@ typedef enum CachedTable
 	TABLE_PLAN_LIMIT,
 	TABLE_OTHER_ACCESS,
 	TABLE_QUOTA_GRANT,
+	TABLE_FORGOTTEN,
 	TABLE_USAGE,				/* not its rows, but how to probe it; as for
 								 * those below */
 	TABLE_QUOTA_RESERVATION,
@@ -54,7 +55,7 @@ typedef enum CachedTable
 } CachedTable;
 
 static const char *const table_names[NUM_CACHED_TABLES] = {
-	"tier", "price", "feature", "plan_limit", "other_access", "quota_grant",
+	"tier", "price", "feature", "plan_limit", "other_access", "quota_grant", "forgotten",
 	"usage", "quota_reservation", "quota_request"
 };
 
@@ -330,6 +331,7 @@ load(void)
 
 	new->has_other_access = has_rows(TABLE_OTHER_ACCESS);
 	new->has_quota_grants = has_rows(TABLE_QUOTA_GRANT);
+	new->has_forgotten = has_rows(TABLE_FORGOTTEN);
 	MemoryContextSwitchTo(old_context);
 
 	/* Changed while it was read: the caller tries again. */

@@ -25,6 +25,7 @@ typedef struct MbCatalog
 	Oid			usage_relid;
 	MbProbe		usage_probe;	/* by user_id, feature, period_start */
 	bool		has_quota_grants;	/* has anybody ever got one? */
+	bool		has_forgotten;	/* was ever anybody? */
 	Oid			quota_grant_relid;
 	MbProbe		quota_grant_probe;	/* by user_id, feature */
 	Oid			quota_reservation_relid;

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -50,8 +51,11 @@ struct MbGapSet
 {
 	Range	   *ranges;
 	int			nranges;
+	int64		first;			/* of all of them */
 	VirtualTransactionId *holders;	/* who may still fill them */
 	int			nholders;
+	bool		may_be_filled;	/* one of them has ended, or there was none,
+								 * since the last advance */
 };
 
 struct MbCursor
@@ -87,7 +91,8 @@ static void look_at_gaps(MbCursor *cursor, MbFound *found);
 static void look_at_due(const MbCursor *cursor, MbFound *found);
 static void look_at_new(MbCursor *cursor, MbFound *found);
 static MbGapSet *make_gaps(MbCursor *cursor, const Range *ranges, int nranges);
-static void add_gaps(MbCursor *cursor, MbGapSet *gaps);
+static void add_gaps(List **gaps, MbGapSet *set);
+static void free_gaps(MbGapSet *set);
 static void add_id(int64 **ids, int *nids, int64 id, MemoryContext context);
 static Datum id_array(const int64 *ids, int nids);
 static int64 get_int64(uint64 row, int column);
@@ -189,19 +194,26 @@ void
 mb_cursor_advance(MbCursor *cursor, MbFound *found)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
+	List	   *kept = NIL;
 	ListCell   *lc;
 
-	foreach(lc, found->closed)
+	/* sets stay few, however long somebody sits in a transaction */
+	foreach(lc, cursor->gaps)
 	{
 		MbGapSet   *set = lfirst(lc);
 
-		cursor->gaps = list_delete_ptr(cursor->gaps, set);
-		pfree(set->ranges);
-		pfree(set->holders);
-		pfree(set);
+		if (set->may_be_filled && set->nholders == 0)
+			free_gaps(set);
+		else
+		{
+			set->may_be_filled = false;
+			add_gaps(&kept, set);
+		}
 	}
+	list_free(cursor->gaps);
+	cursor->gaps = kept;
 	if (found->gaps != NULL)
-		add_gaps(cursor, found->gaps);
+		add_gaps(&cursor->gaps, found->gaps);
 	cursor->position = found->position;
 	MemoryContextSwitchTo(old_context);
 }
@@ -228,9 +240,11 @@ mb_cursor_set_trying(int64 id)
 void
 mb_cursor_add_gap(MbCursor *cursor, int64 id)
 {
+	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
 	Range		range = {id, id};
 
-	add_gaps(cursor, make_gaps(cursor, &range, 1));
+	add_gaps(&cursor->gaps, make_gaps(cursor, &range, 1));
+	MemoryContextSwitchTo(old_context);
 }
 
 static int64
@@ -243,15 +257,14 @@ low_water(const MbCursor *cursor)
 	{
 		MbGapSet   *set = lfirst(lc);
 
-		water = Min(water, set->ranges[0].first - 1);
+		water = Min(water, set->first - 1);
 	}
 	return water;
 }
 
 /*
- * What has appeared in gaps.  Whose holders are all gone before this look is
- * closed by it.  A row that a client has locked, to settle it, is left to the
- * client; its transaction is one of the holders.
+ * What has appeared in gaps: only where one of the holders has ended can
+ * anything have.  Whose holders are all gone before this look is closed by it.
  */
 static void
 look_at_gaps(MbCursor *cursor, MbFound *found)
@@ -262,7 +275,18 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 	int			n = 0;
 
 	foreach(lc, cursor->gaps)
-		n += ((MbGapSet *) lfirst(lc))->nranges;
+	{
+		MbGapSet   *set = lfirst(lc);
+		int			left = 0;
+
+		for (int i = 0; i < set->nholders; i++)
+			if (!VirtualXactLock(set->holders[i], false))
+				set->holders[left++] = set->holders[i];
+		set->may_be_filled |= left < set->nholders || left == 0;
+		set->nholders = left;
+		if (set->may_be_filled)
+			n += set->nranges;
+	}
 	if (n > 0)
 	{
 		int64	   *first = palloc(n * sizeof(int64));
@@ -272,20 +296,8 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 		foreach(lc, cursor->gaps)
 		{
 			MbGapSet   *set = lfirst(lc);
-			int			left = 0;
 
-			for (int i = 0; i < set->nholders; i++)
-				if (!VirtualXactLock(set->holders[i], false))
-					set->holders[left++] = set->holders[i];
-			set->nholders = left;
-			if (left == 0)
-			{
-				MemoryContext old_context = MemoryContextSwitchTo(found->context);
-
-				found->closed = lappend(found->closed, set);
-				MemoryContextSwitchTo(old_context);
-			}
-			for (int i = 0; i < set->nranges; i++)
+			for (int i = 0; set->may_be_filled && i < set->nranges; i++)
 			{
 				first[n] = set->ranges[i].first;
 				last[n++] = set->ranges[i].last;
@@ -297,8 +309,7 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 				   "SELECT i.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r (first, last)"
 				   " JOIN momento_billing.webhook_inbox AS i"
 				   " ON i.id OPERATOR(pg_catalog.>=) r.first AND i.id OPERATOR(pg_catalog.<=) r.last"
-				   " WHERE i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL"
-				   " FOR UPDATE OF i SKIP LOCKED",
+				   " WHERE i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL",
 				   2, types, args, SPI_OK_SELECT);
 		for (uint64 i = 0; i < SPI_processed; i++)
 			add_id(&found->due, &found->ndue, get_int64(i, 1), found->context);
@@ -389,17 +400,36 @@ make_gaps(MbCursor *cursor, const Range *ranges, int nranges)
 	set->ranges = palloc(nranges * sizeof(Range));
 	memcpy(set->ranges, ranges, nranges * sizeof(Range));
 	set->nranges = nranges;
+	set->first = ranges[0].first;
 	MemoryContextSwitchTo(old_context);
 	return set;
 }
 
+/* Add a set to a list, or to the last set there if it waits for the same. */
 static void
-add_gaps(MbCursor *cursor, MbGapSet *gaps)
+add_gaps(List **gaps, MbGapSet *set)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
+	MbGapSet   *last = *gaps == NIL ? NULL : llast(*gaps);
 
-	cursor->gaps = lappend(cursor->gaps, gaps);
-	MemoryContextSwitchTo(old_context);
+	if (last == NULL || last->nholders != set->nholders || last->may_be_filled ||
+		memcmp(last->holders, set->holders, set->nholders * sizeof(VirtualTransactionId)) != 0)
+	{
+		*gaps = lappend(*gaps, set);
+		return;
+	}
+	last->ranges = repalloc(last->ranges, (last->nranges + set->nranges) * sizeof(Range));
+	memcpy(last->ranges + last->nranges, set->ranges, set->nranges * sizeof(Range));
+	last->nranges += set->nranges;
+	last->first = Min(last->first, set->first);
+	free_gaps(set);
+}
+
+static void
+free_gaps(MbGapSet *set)
+{
+	pfree(set->ranges);
+	pfree(set->holders);
+	pfree(set);
 }
 
 /* Grows by doubling. */

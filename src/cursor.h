@@ -7,8 +7,6 @@
 
 #include "postgres.h"
 
-#include "nodes/pg_list.h"
-
 typedef struct MbCursor MbCursor;
 typedef struct MbGapSet MbGapSet;
 
@@ -26,7 +24,6 @@ typedef struct MbFound
 	int			nseen;			/* 0: nothing is left to be looked at */
 	int64		position;		/* to be the cursor's */
 	MbGapSet   *gaps;			/* to be added to the cursor's, or NULL */
-	List	   *closed;			/* to be removed from the cursor's */
 } MbFound;
 
 /*

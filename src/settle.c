@@ -272,6 +272,7 @@ write_settlements(const Settlement *settlements, int count)
 				   " waiting_for = n.waiting_for,"
 				   " last_error = CASE WHEN n.last_error IS NULL THEN i.last_error ELSE n.last_error END,"
 				   " attempts = n.attempts,"
+				   " payload = CASE WHEN n.reason OPERATOR(pg_catalog.=) 'forgotten' THEN NULL ELSE i.payload END,"
 				   " processed_at = CASE WHEN n.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored,dead}')"
 				   " THEN pg_catalog.clock_timestamp() END"
 				   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"

@@ -72,7 +72,7 @@ static bool send_notifications(void);
 static bool send_quotas(void);
 static void remove_old(void);
 static Outcome until_done(bool (*step) (void));
-static void abort_and_report(MemoryContext context);
+static void abort_and_report(MemoryContext context, bool is_ready);
 static void nap(long timeout);
 static void check_for_interrupts(void);
 static void reload_settings(void);
@@ -281,7 +281,7 @@ ready(void)
 	}
 	PG_CATCH();
 	{
-		abort_and_report(context);
+		abort_and_report(context, true);
 	}
 	PG_END_TRY();
 	return result;
@@ -309,7 +309,7 @@ drain_all(MbDrain *drain)
 		PG_CATCH();
 		{
 			/* not an event's failure: the server's, or the inbox's own */
-			abort_and_report(context);
+			abort_and_report(context, false);
 		}
 		PG_END_TRY();
 		mb_stats_count(&counts);
@@ -317,9 +317,10 @@ drain_all(MbDrain *drain)
 		/* what is installed, or missing, may change while many are drained */
 	} while (seen > 0 && !ConfigReloadPending && (seen < mb_batch_size || ready()));
 
-	if (until_done(send_notifications) == STEP_DONE)
+	if (!in_trouble && until_done(send_notifications) == STEP_DONE)
 		(void) until_done(send_quotas);
-	remove_old();
+	if (!in_trouble)
+		remove_old();
 	if (!in_trouble)
 		report(MB_WORKER_IDLE, NULL);
 
@@ -383,7 +384,7 @@ until_done(bool (*step) (void))
 		PG_CATCH();
 		{
 			failed = true;
-			abort_and_report(context);
+			abort_and_report(context, false);
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(context);
@@ -391,9 +392,12 @@ until_done(bool (*step) (void))
 	return failed ? STEP_FAILED : done ? STEP_DONE : STEP_INTERRUPTED;
 }
 
-/* In a handler: end the transaction; a client that drains is no trouble. */
+/*
+ * In a handler: end the transaction and say what the trouble is.  A client that
+ * drains is none; and if something is missing now, then that is what it is.
+ */
 static void
-abort_and_report(MemoryContext context)
+abort_and_report(MemoryContext context, bool is_ready)
 {
 	ErrorData  *error;
 
@@ -402,7 +406,7 @@ abort_and_report(MemoryContext context)
 	FlushErrorState();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(context);
-	if (!mb_apply_is_conflict(error->sqlerrcode))
+	if (!mb_apply_is_conflict(error->sqlerrcode) && (is_ready || ready()))
 		report(MB_WORKER_NOT_READY, error->message);
 	FreeErrorData(error);
 }

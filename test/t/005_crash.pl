@@ -98,6 +98,18 @@ is($node->safe_psql('app', "SELECT count(*) FROM momento_billing.webhook_inbox W
 	'events survive synchronous_commit = off');
 wait_for($node, 'app', q(SELECT count(*) = 1 FROM "Subscription" WHERE "userId" = 'async' AND tier = 'PRO'), 'and are applied');
 
+# A worker whose postmaster is dead ends after its batch, however much there is
+# to do: no server could start before.
+feed($total + 50000);
+wait_for($node, 'app', "SELECT count(*) > $total FROM momento_billing.webhook_inbox WHERE status = 'processed'", 'a long drain');
+$pid = $node->safe_psql('app', $worker);
+$node->append_conf('postgresql.conf', 'momento_billing.enabled = off');
+$node->kill9;
+my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
+select(undef, undef, undef, .01) while kill(0, $pid) && time() < $deadline;
+$node->start;
+isnt($node->safe_psql('app', "SELECT count(*) FROM momento_billing.webhook_inbox WHERE status = 'pending'"), 0, 'the worker ended long before its backlog');
+
 $node->stop;
 is(log_count($node, qr/terminated by signal (?!9)|PANIC|TRAP/), 0, 'no process died but by our hand');
 done_testing();
