@@ -72,7 +72,7 @@ Run it on Debian or Ubuntu (a container will do); it needs what these Debian pac
   $*"
 	fi
 	for package in "$@"; do
-		dpkg -s "$package" 2>/dev/null | grep -q '^Status: install ok installed' || missing+=("$package")
+		[ "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" = 'install ok installed' ] || missing+=("$package")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then

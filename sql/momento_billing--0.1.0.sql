@@ -127,7 +127,7 @@ COMMENT ON COLUMN momento_billing.drain_state.reread_older IS 'only those that w
 COMMENT ON COLUMN momento_billing.drain_state.reread_locked IS 'inbox ids that a client was at: they follow when it has ended';
 COMMENT ON COLUMN momento_billing.drain_state.again_prices IS 'prices whose events are read again once more, when the transactions that were open at reread_noted have ended';
 COMMENT ON COLUMN momento_billing.drain_state.again_after IS 'when no transaction with a lower id is left';
-COMMENT ON COLUMN momento_billing.drain_state.trying IS 'the inbox id of an event that the worker tries alone, because it may be what ended its predecessor';
+COMMENT ON COLUMN momento_billing.drain_state.trying IS 'the inbox id of an event that the worker tries alone, because it may be what ended its predecessor; negative: the worker was ended in order meanwhile';
 COMMENT ON COLUMN momento_billing.drain_state.incarnation IS 'tells a worker that the inbox is not the one it knew: truncated, or made anew';
 
 ------------------------------------------------------------------------------
@@ -821,7 +821,7 @@ CREATE FUNCTION momento_billing.worker_stats(
 		OUT database text, OUT pid int, OUT state text, OUT started timestamptz,
 		OUT processed bigint, OUT ignored bigint, OUT waiting bigint, OUT dead bigint, OUT failed bigint,
 		OUT last_event text, OUT last_event_at timestamptz, OUT last_error text, OUT last_error_at timestamptz,
-		OUT events_per_minute bigint, OUT last_wake timestamptz) RETURNS SETOF record
+		OUT events_per_minute bigint, OUT last_wake timestamptz, OUT inbox_position bigint) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION momento_billing.worker_stats() FROM PUBLIC;
 COMMENT ON FUNCTION momento_billing.worker_stats() IS 'the rows of the view worker_status';
@@ -831,7 +831,7 @@ CREATE VIEW momento_billing.worker_status AS
 		CASE WHEN w.database OPERATOR(pg_catalog.=) pg_catalog.current_database() THEN
 			pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) LEAST(
 				(SELECT i.received_at FROM momento_billing.webhook_inbox i
-					WHERE i.id OPERATOR(pg_catalog.>) COALESCE((SELECT d.low_water FROM momento_billing.drain_state d), 0)
+					WHERE i.id OPERATOR(pg_catalog.>) GREATEST((SELECT d.low_water FROM momento_billing.drain_state d), w.inbox_position)
 						AND i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL
 					ORDER BY i.id LIMIT 1),
 				(SELECT pg_catalog.min(i.next_attempt_at) FROM momento_billing.webhook_inbox i
@@ -845,21 +845,22 @@ CREATE VIEW momento_billing.worker_status AS
 	LEFT JOIN LATERAL (
 		SELECT pg_catalog.age(x.xmin) AS age, x.holder
 		FROM (
-			SELECT v.xmin, pg_catalog.format('backend %s (%s)', a.pid, a.application_name) AS holder
-			FROM pg_catalog.pg_stat_activity a, LATERAL (VALUES (a.backend_xmin), (a.backend_xid)) AS v (xmin)
+			SELECT v.xmin, v.n, a.xact_start, pg_catalog.format('backend %s (%s)', a.pid, a.application_name) AS holder
+			FROM pg_catalog.pg_stat_activity a, LATERAL (VALUES (1, a.backend_xid), (2, a.backend_xmin)) AS v (n, xmin)
 			WHERE (a.datname OPERATOR(pg_catalog.=) w.database OR a.datname IS NULL)
 				AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
 				AND a.backend_type OPERATOR(pg_catalog.<>) ALL ('{walsender,autovacuum worker}')
 			UNION ALL
-			SELECT r.backend_xmin, pg_catalog.format('standby %s', r.application_name) FROM pg_catalog.pg_stat_replication r
+			SELECT r.backend_xmin, 1, NULL, pg_catalog.format('standby %s', r.application_name) FROM pg_catalog.pg_stat_replication r
 			UNION ALL
-			SELECT p.transaction, pg_catalog.format('prepared transaction %s', p.gid) FROM pg_catalog.pg_prepared_xacts p
+			SELECT p.transaction, 1, p.prepared, pg_catalog.format('prepared transaction %s', p.gid) FROM pg_catalog.pg_prepared_xacts p
 			WHERE p.database OPERATOR(pg_catalog.=) w.database
 			UNION ALL
-			SELECT s.xmin, pg_catalog.format('replication slot %s', s.slot_name) FROM pg_catalog.pg_replication_slots s
+			SELECT s.xmin, 1, NULL, pg_catalog.format('replication slot %s', s.slot_name) FROM pg_catalog.pg_replication_slots s
 		) AS x
 		WHERE x.xmin IS NOT NULL
-		ORDER BY 1 DESC, 2
+		-- others' snapshots are as old as the oldest transaction that is open
+		ORDER BY 1 DESC, x.n, x.xact_start
 		LIMIT 1
 	) AS h ON true;
 COMMENT ON VIEW momento_billing.worker_status IS 'one row per database in momento_billing.databases; the counts are since the server''s start';

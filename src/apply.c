@@ -423,7 +423,7 @@ derive_guarded(MbBatch *batch)
 			continue;
 		}
 		rethrow_unless_kept(error);
-		batch->errors[i] = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
+		batch->errors[i] = mb_error_text(error);
 	}
 }
 

@@ -22,7 +22,6 @@
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -30,6 +29,7 @@
 
 #include "catalog.h"
 #include "cursor.h"
+#include "locks.h"
 #include "spi.h"
 
 typedef struct Range
@@ -72,8 +72,7 @@ struct MbCursor
 
 typedef enum PlanId
 {
-	PLAN_LOCK_STATE,
-	PLAN_TRY_LOCK_STATE,
+	PLAN_STATE,
 	PLAN_ADD_STATE,
 	PLAN_SAVE_STATE,
 	PLAN_TRYING,
@@ -118,22 +117,18 @@ mb_cursor_lock(MbCursor *cursor)
 	int64		stored;
 	pg_uuid_t  *incarnation;
 
+	/* not the state's row, which would cost a transaction id at each look */
+	if (!mb_lock(MB_LOCK_DRAIN, 0, ExclusiveLock, cursor->waits))
+		return false;
 	for (;;)
 	{
-		if (!cursor->waits)
-			mb_spi_run(&plans[PLAN_TRY_LOCK_STATE], "SELECT low_water, incarnation FROM momento_billing.drain_state FOR UPDATE SKIP LOCKED",
-					   0, NULL, NULL, SPI_OK_SELECT);
-		else
-			mb_spi_run(&plans[PLAN_LOCK_STATE], "SELECT low_water, incarnation FROM momento_billing.drain_state FOR UPDATE",
-					   0, NULL, NULL, SPI_OK_SELECT);
+		mb_spi_run(&plans[PLAN_STATE], "SELECT low_water, incarnation FROM momento_billing.drain_state", 0, NULL, NULL, SPI_OK_SELECT);
 		if (SPI_processed == 1)
 			break;
 
 		/* No row: the first drain ever, or the first after a TRUNCATE. */
 		mb_spi_run(&plans[PLAN_ADD_STATE], "INSERT INTO momento_billing.drain_state (low_water) VALUES (0) ON CONFLICT DO NOTHING",
 				   0, NULL, NULL, SPI_OK_INSERT);
-		if (SPI_processed == 0 && !cursor->waits)
-			return false;
 	}
 
 	/*
@@ -202,11 +197,11 @@ mb_cursor_advance(MbCursor *cursor, MbFound *found)
 	{
 		MbGapSet   *set = lfirst(lc);
 
-		if (set->may_be_filled && set->nholders == 0)
+		if (set->may_be_filled && set->nholders == 0 && !found->more_in_gaps)
 			free_gaps(set);
 		else
 		{
-			set->may_be_filled = false;
+			set->may_be_filled &= found->more_in_gaps;
 			add_gaps(&kept, set);
 		}
 	}
@@ -233,7 +228,7 @@ mb_cursor_set_trying(int64 id)
 	Datum		args[] = {Int64GetDatum(id)};
 
 	mb_spi_run(&plans[PLAN_SET_TRYING],
-			   "UPDATE momento_billing.drain_state SET trying = CASE WHEN $1 OPERATOR(pg_catalog.>) 0 THEN $1 END",
+			   "UPDATE momento_billing.drain_state SET trying = CASE WHEN $1 OPERATOR(pg_catalog.<>) 0 THEN $1 END",
 			   1, types, args, SPI_OK_UPDATE);
 }
 
@@ -269,8 +264,8 @@ low_water(const MbCursor *cursor)
 static void
 look_at_gaps(MbCursor *cursor, MbFound *found)
 {
-	Oid			types[] = {INT8ARRAYOID, INT8ARRAYOID};
-	Datum		args[2];
+	Oid			types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8OID};
+	Datum		args[3];
 	ListCell   *lc;
 	int			n = 0;
 
@@ -305,12 +300,20 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 		}
 		args[0] = id_array(first, n);
 		args[1] = id_array(last, n);
+		args[2] = Int64GetDatum(found->limit);
+
+		/*
+		 * ordered, so that nothing but the key can be scanned, a range at a
+		 * time
+		 */
 		mb_spi_run(&plans[PLAN_GAPS],
 				   "SELECT i.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r (first, last)"
-				   " JOIN momento_billing.webhook_inbox AS i"
-				   " ON i.id OPERATOR(pg_catalog.>=) r.first AND i.id OPERATOR(pg_catalog.<=) r.last"
-				   " WHERE i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL",
-				   2, types, args, SPI_OK_SELECT);
+				   " CROSS JOIN LATERAL (SELECT g.id FROM momento_billing.webhook_inbox AS g"
+				   " WHERE g.id OPERATOR(pg_catalog.>=) r.first AND g.id OPERATOR(pg_catalog.<=) r.last"
+				   " AND g.status OPERATOR(pg_catalog.=) 'pending' AND g.next_attempt_at IS NULL"
+				   " ORDER BY g.id LIMIT $3) AS i LIMIT $3",
+				   3, types, args, SPI_OK_SELECT);
+		found->more_in_gaps = SPI_processed >= (uint64) found->limit;
 		for (uint64 i = 0; i < SPI_processed; i++)
 			add_id(&found->due, &found->ndue, get_int64(i, 1), found->context);
 		found->nseen += SPI_processed;

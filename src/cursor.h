@@ -22,6 +22,7 @@ typedef struct MbFound
 	int64	   *crashed;		/* those whose last attempt ended a process */
 	int			ncrashed;
 	int			nseen;			/* 0: nothing is left to be looked at */
+	bool		more_in_gaps;	/* than the limit */
 	int64		position;		/* to be the cursor's */
 	MbGapSet   *gaps;			/* to be added to the cursor's, or NULL */
 } MbFound;
@@ -35,15 +36,16 @@ typedef struct MbFound
 extern MbCursor *mb_cursor_create(bool waits);
 
 /*
- * Lock the state's row, which makes one drainer at a time, and take the
- * position from it; false if another drainer has it and the cursor does not
+ * Lock the state, which makes one drainer at a time, and take the position
+ * from it; false if another drainer has it and the cursor does not
  * wait.  Needs an SPI connection, as do the following.
  */
 extern bool mb_cursor_lock(MbCursor *cursor);
 
 /*
  * The event that is being tried alone; 0: none.  Whoever finds one at the
- * start knows what its predecessor died of.  The state is locked.
+ * start knows what its predecessor died of; a negative id, that it was ended
+ * in order meanwhile.  The state is locked.
  */
 extern int64 mb_cursor_trying(void);
 extern void mb_cursor_set_trying(int64 id);

@@ -58,11 +58,13 @@ struct MbDrain
 	MbCursor   *cursor;
 	bool		rereads;		/* are there more events to be made due? */
 	bool		careful;		/* somebody's locks were in the way lately */
+	MbDrainKind kind;
 	bool		starts;			/* has not looked yet what its predecessor
 								 * died of */
 	int			suspects;		/* so many events are still tried one by one */
-	bool		is_trying;		/* the one that is being applied was written
-								 * down */
+	bool		suspects_rows;	/* and so are users whose rows time has
+								 * changed */
+	int64		trying;			/* the event that was written down; 0: none */
 };
 
 /* What transact() runs. */
@@ -117,9 +119,12 @@ static void run_step(void *arg);
 static void begin(MbDrain *drain, MbCounts *counts);
 static void look(MbDrain *drain, void *arg);
 static void keep_up(MbDrain *drain, void *arg);
+static void put_off(MbDrain *drain, void *arg);
+static void keep_up_one(MbDrain *drain, void *arg);
 static bool process_singly(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
 static void begin_trial(MbDrain *drain, void *arg);
 static void end_trial(MbDrain *drain);
+static void interrupt_trial(MbDrain *drain, void *arg);
 static bool process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
 static void process_part(MbDrain *drain, void *arg);
 static int	load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *nevents);
@@ -167,6 +172,7 @@ mb_drain_create(MbDrainKind kind)
 	MemoryContext context = AllocSetContextCreate(old_context, "mb drain", ALLOCSET_DEFAULT_SIZES);
 	MbDrain    *drain = MemoryContextAllocZero(context, sizeof(MbDrain));
 
+	drain->kind = kind;
 	drain->own_transactions = kind != MB_DRAIN_CLIENT;
 
 	/*
@@ -176,8 +182,9 @@ mb_drain_create(MbDrainKind kind)
 	drain->careful = kind == MB_DRAIN_CLIENT;
 	drain->starts = drain->own_transactions;
 
-	/* a batch's worth of new events and one of retries */
-	drain->suspects = kind == MB_DRAIN_SUCCESSOR ? 2 * mb_batch_size : 0;
+	/* a batch's worth of new events, one of retries and one from gaps */
+	drain->suspects_rows = kind == MB_DRAIN_AFTER_START || kind == MB_DRAIN_AFTER_END;
+	drain->suspects = drain->suspects_rows ? 3 * mb_batch_size : 0;
 	drain->context = context;
 	drain->batch_context = AllocSetContextCreate(context, "mb drain batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
@@ -211,6 +218,8 @@ mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 	if (done)
 	{
 		mb_cursor_advance(drain->cursor, found);
+		if (drain->own_transactions)
+			mb_stats_set_position(found->position);
 		drain->suspects = found->nseen == 0 ? 0 : Max(drain->suspects - found->ndue, 0);
 		nseen = found->nseen;
 		if (nseen == 0 && drain->rereads)
@@ -224,10 +233,13 @@ mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts)
 		{
 			CHECK_FOR_INTERRUPTS();
 			rows.count = 0;
-			error = transact(drain, keep_up, &rows);
+			error = transact(drain, drain->suspects_rows ? put_off : keep_up, &rows);
+			if (error == NULL && drain->suspects_rows && rows.count > 0)
+				error = transact(drain, keep_up_one, &rows);
 			if (error != NULL && !mb_apply_is_conflict(error->sqlerrcode))
 				ReThrowError(error);
 		} while (rows.count > 0);
+		drain->suspects_rows = false;
 	}
 	MemoryContextSwitchTo(old_context);
 	return nseen;
@@ -299,12 +311,13 @@ static void
 begin(MbDrain *drain, MbCounts *counts)
 {
 	int64		id = mb_cursor_trying();
+	bool		in_order = id < 0;
 
-	if (id > 0)
-	{
-		mb_settle_crash(id, counts);
+	/* the server was shut down, or the event could not even be tried */
+	if (id != 0 && drain->kind != MB_DRAIN_WORKER && !(in_order && drain->kind == MB_DRAIN_AFTER_START))
+		mb_settle_end(Abs(id), !in_order, counts);
+	if (id != 0)
 		mb_cursor_set_trying(0);
-	}
 	drain->starts = false;
 }
 
@@ -315,6 +328,26 @@ keep_up(MbDrain *drain, void *arg)
 	KeepUp	   *rows = arg;
 
 	rows->count = mb_upkeep_rows(rows->after, rows->counts);
+}
+
+/*
+ * Steps, where the last process may have died of a user's row: the user is put
+ * off, so that the next one does not die of it at once, and then tried.
+ */
+static void
+put_off(MbDrain *drain, void *arg)
+{
+	KeepUp	   *rows = arg;
+
+	rows->count = mb_upkeep_put_off(rows->after) ? 1 : 0;
+}
+
+static void
+keep_up_one(MbDrain *drain, void *arg)
+{
+	KeepUp	   *rows = arg;
+
+	mb_upkeep_row(rows->after, rows->counts);
 }
 
 /* One after the other; the worker writes down which one it is at. */
@@ -332,11 +365,11 @@ process_singly(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts)
 				ReThrowError(error);
 			if (!attempt.locked)
 				return false;
-			drain->is_trying = true;
+			drain->trying = ids[i];
 		}
 		if (!process(drain, &ids[i], 1, counts))
 			return false;
-		drain->is_trying = false;
+		drain->trying = 0;
 	}
 	return true;
 }
@@ -356,8 +389,24 @@ begin_trial(MbDrain *drain, void *arg)
 static void
 end_trial(MbDrain *drain)
 {
-	if (drain->is_trying)
+	if (drain->trying != 0)
 		mb_cursor_set_trying(0);
+}
+
+/* As a temporary table's removal at exit, in a transaction of its own. */
+void
+mb_drain_interrupted(MbDrain *drain)
+{
+	if (drain->trying != 0)
+		(void) transact(drain, interrupt_trial, NULL);
+}
+
+/* Step. */
+static void
+interrupt_trial(MbDrain *drain, void *arg)
+{
+	if (mb_cursor_lock(drain->cursor) && mb_cursor_trying() == drain->trying)
+		mb_cursor_set_trying(-drain->trying);
 }
 
 /*

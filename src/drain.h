@@ -16,8 +16,9 @@ typedef enum MbDrainKind
 {
 	MB_DRAIN_CLIENT,			/* in subtransactions of the caller's */
 	MB_DRAIN_WORKER,			/* in transactions of its own */
-	MB_DRAIN_SUCCESSOR			/* of a worker that may have died of an event:
-								 * these are tried one by one first */
+	MB_DRAIN_AFTER_START,		/* of the server, maybe because a worker has
+								 * died of an event */
+	MB_DRAIN_AFTER_END			/* of a worker, in order, but amid events */
 } MbDrainKind;
 
 /* A drain that begins where the last one stopped, in the current context. */
@@ -30,5 +31,11 @@ extern MbDrain *mb_drain_create(MbDrainKind kind);
  * over, others are raised.
  */
 extern int	mb_drain_batch(MbDrain *drain, int limit, MbCounts *counts);
+
+/*
+ * The process ends in order, while it may be trying an event alone: that is no
+ * crash.  Outside any transaction.
+ */
+extern void mb_drain_interrupted(MbDrain *drain);
 
 #endif							/* MB_DRAIN_H */

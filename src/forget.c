@@ -14,12 +14,11 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 
 #include "catalog.h"
 #include "forget.h"
+#include "locks.h"
 #include "reads.h"
 #include "spi.h"
 
@@ -50,7 +49,6 @@
 	" OR i.payload OPERATOR(pg_catalog.#>>) '{data,object,subscription_details,metadata,userId}' OPERATOR(pg_catalog.=) $1" \
 	" OR i.payload OPERATOR(pg_catalog.#>>) '{data,object,parent,subscription_details,metadata,userId}' OPERATOR(pg_catalog.=) $1)"
 
-static void lock(LOCKMODE mode, bool wait);
 static uint64 run(const char *sql, Datum *args, int expected);
 static int	add_key(Datum *keys, Datum *events, int n, const char *kind, MbText id, int event);
 
@@ -76,7 +74,7 @@ forget_user(PG_FUNCTION_ARGS)
 	args[1] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
 	args[2] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 
-	lock(ExclusiveLock, true);
+	(void) mb_lock(MB_LOCK_FORGET, 0, ExclusiveLock, true);
 	run("INSERT INTO momento_billing.forgotten (hash, salt)"
 		" SELECT " HASH("s.salt", "k.key") ", s.salt FROM (" KEYS ") AS k (key),"
 		" (SELECT COALESCE((SELECT f.salt FROM momento_billing.forgotten AS f LIMIT 1),"
@@ -102,7 +100,10 @@ forget_user(PG_FUNCTION_ARGS)
 void
 mb_forget_lock(bool wait)
 {
-	lock(ShareLock, wait);
+	if (!mb_lock(MB_LOCK_FORGET, 0, ShareLock, wait))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("a user is being forgotten")));
 }
 
 void
@@ -146,19 +147,6 @@ mb_forget_ignore(MbApplyEvent *events, int nevents)
 		event->kind = MB_EVENT_IGNORED;
 		event->reason = "forgotten";
 	}
-}
-
-/* An advisory lock's kind is 1 or 2 where a client takes it, and 3 of users' (links.c). */
-static void
-lock(LOCKMODE mode, bool wait)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, 4);
-	if (LockAcquire(&tag, mode, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("a user is being forgotten")));
 }
 
 /* A statement that is needed seldom; how many rows it concerned. */

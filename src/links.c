@@ -15,6 +15,7 @@
 
 #include "app_table.h"
 #include "links.h"
+#include "locks.h"
 #include "store.h"
 
 /* see lock_users() */
@@ -308,19 +309,10 @@ lock_users(const MbBatch *batch)
 		modes[lock] = Max(modes[lock], mode);
 	}
 	for (int i = 0; i < USER_LOCKS; i++)
-	{
-		LOCKTAG		tag;
-
-		if (modes[i] == NoLock)
-			continue;
-
-		/* an advisory lock's kind is 1 or 2 where a client takes it */
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, batch->catalog->subscription_relid, i, 3);
-		if (LockAcquire(&tag, modes[i], false, batch->careful) == LOCKACQUIRE_NOT_AVAIL)
+		if (modes[i] != NoLock && !mb_lock(MB_LOCK_USERS, i, modes[i], !batch->careful))
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("somebody else is linking customers of the same user")));
-	}
 }
 
 static void

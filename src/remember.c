@@ -12,6 +12,12 @@
 #include "chain.h"
 #include "remember.h"
 
+/*
+ * A subscription that is never seen live again, but changes, would remember
+ * all of that.
+ */
+#define MAX_REMEMBERED (2 * MB_MAX_CHAIN)
+
 /* The list that is being made. */
 typedef struct List
 {
@@ -72,6 +78,7 @@ static void
 add(List *list, MbText event_id, MbTime created)
 {
 	int			in_its_second = 0;
+	int			oldest = -1;
 
 	if (!may_matter(list->subscription, created))
 		return;
@@ -83,6 +90,16 @@ add(List *list, MbText event_id, MbTime created)
 	}
 	if (in_its_second > MB_MAX_CHAIN)
 		return;
-	list->ties[list->n].event_id = event_id;
-	list->ties[list->n++].created = created;
+
+	/* of those that no register's second has, the newest */
+	for (int i = 0; list->n >= MAX_REMEMBERED && i < list->n; i++)
+		if (!mb_subscription_refers_to(list->subscription, list->ties[i].created) &&
+			(oldest < 0 || list->ties[i].created < list->ties[oldest].created))
+			oldest = i;
+	if (oldest < 0)
+		oldest = list->n++;
+	else if (created < list->ties[oldest].created && !mb_subscription_refers_to(list->subscription, created))
+		return;
+	list->ties[oldest].event_id = event_id;
+	list->ties[oldest].created = created;
 }

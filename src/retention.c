@@ -13,13 +13,16 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
+#include "event.h"
+#include "json_jsonb.h"
 #include "retention.h"
 #include "settings.h"
 #include "spi.h"
 
 /* Rows removed in one transaction, and rows of a walk looked at in one. */
 #define REMOVE_ROWS "1000"
-#define WALK_ROWS "2000"
+#define WALK_ROWS "1000"
 
 /* A month that began so lately may still run. */
 #define LONGEST_MONTH (32 * USECS_PER_DAY)
@@ -55,49 +58,81 @@ mb_retention_step(void)
 }
 
 /*
- * Events are kept that a subscription's registers name: they are read again
- * when a price is added or changed, and when another event ties with them.
- * Ids are given out in the order of time, nearly; the walk ends at a part in
- * which nothing is old enough.
+ * Events are kept that a subscription's registers name, or that have a price
+ * which is not known: they are read again when a price is added or changed, and
+ * when another event ties with them.  Ids are given out in the order of time,
+ * nearly; the walk ends at a part in which nothing is old enough.
  */
 static bool
 remove_events(void)
 {
 	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr plan_delete = NULL;
 	static int64 position = PG_INT64_MIN;
 	Oid			types[] = {INT8OID, TIMESTAMPTZOID};
-	Datum		args[2];
+	Oid			delete_types[] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	Datum		args[3];
+	Datum	   *ids;
+	MbText	   *events;
+	MbText	   *subscriptions;
+	int			n = 0;
 	bool		isnull;
-	Datum		last;
 
 	args[0] = Int64GetDatum(position);
 	args[1] = TimestampTzGetDatum(GetCurrentTimestamp() - mb_inbox_retention * USECS_PER_SEC);
 	mb_spi_run(&plan,
 			   "WITH part AS MATERIALIZED (SELECT id, received_at FROM momento_billing.webhook_inbox"
-			   " WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT " WALK_ROWS "),"
-			   " old AS MATERIALIZED (SELECT i.id, i.event_id, i.payload OPERATOR(pg_catalog.#>) '{data,object}' AS object"
-			   " FROM momento_billing.webhook_inbox AS i"
-			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT p.id FROM part AS p WHERE p.received_at OPERATOR(pg_catalog.<) $2))"
+			   " WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT " WALK_ROWS ")"
+			   " SELECT i.id, i.event_id, i.payload, (SELECT pg_catalog.max(p.id) FROM part AS p)"
+			   " FROM (SELECT) AS one LEFT JOIN momento_billing.webhook_inbox AS i"
+			   " ON i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT p.id FROM part AS p WHERE p.received_at OPERATOR(pg_catalog.<) $2))"
 			   " AND i.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored}') AND i.processed_at OPERATOR(pg_catalog.<) $2"
-			   " FOR UPDATE SKIP LOCKED),"
-			   " needed AS MATERIALIZED (SELECT o.id FROM old AS o JOIN momento_billing.stripe_subscription AS s"
-			   " ON s.subscription_id OPERATOR(pg_catalog.=) ANY (ARRAY[o.object OPERATOR(pg_catalog.->>) 'id',"
-			   " o.object OPERATOR(pg_catalog.->>) 'subscription',"
-			   " o.object OPERATOR(pg_catalog.#>>) '{parent,subscription_details,subscription}'])"
-			   " WHERE o.event_id OPERATOR(pg_catalog.=) ANY (ARRAY[s.state_event, s.tier_event, s.period_event, s.live_event,"
-			   " s.fell_event, s.failed_event])"
-			   " OR s.tie_events OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('id', o.event_id))),"
-			   " gone AS (DELETE FROM momento_billing.webhook_inbox AS i USING old AS o WHERE i.id OPERATOR(pg_catalog.=) o.id"
-			   " AND o.id OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT n.id FROM needed AS n)))"
-			   " SELECT pg_catalog.max(id) FROM part HAVING pg_catalog.bool_or(received_at OPERATOR(pg_catalog.<) $2)",
+			   " WHERE EXISTS (SELECT FROM part AS p WHERE p.received_at OPERATOR(pg_catalog.<) $2)",
 			   2, types, args, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 	{
 		position = PG_INT64_MIN;
 		return false;
 	}
-	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	position = DatumGetInt64(last);
+	position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
+	ids = palloc(SPI_processed * sizeof(Datum));
+	events = palloc(SPI_processed * sizeof(MbText));
+	subscriptions = palloc(SPI_processed * sizeof(MbText));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MbEvent		event = {.kind = MB_EVENT_IGNORED};
+		Datum		payload;
+
+		ids[n] = SPI_getbinval(tuple, desc, 1, &isnull);
+		if (isnull)
+			continue;
+		payload = SPI_getbinval(tuple, desc, 3, &isnull);
+		if (!isnull)
+			mb_event_read(mb_json_from_jsonb(DatumGetJsonbP(payload)), &mb_catalog_get()->plans, MB_LIVEMODE_ANY, &event);
+		if (event.kind == MB_EVENT_SUBSCRIPTION && event.tier == MB_NO_TIER && event.price_id.data != NULL)
+			continue;
+		events[n] = mb_spi_get_text(tuple, desc, 2);
+		subscriptions[n++] = event.kind == MB_EVENT_IGNORED ? MB_NO_TEXT : event.subscription_id;
+	}
+	args[0] = mb_spi_array(ids, n, INT8OID);
+	args[1] = mb_spi_text_array(events, n);
+	args[2] = mb_spi_text_array(subscriptions, n);
+	mb_spi_run(&plan_delete,
+			   "WITH old AS MATERIALIZED (SELECT n.id, n.event_id, n.subscription_id"
+			   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS n (id, event_id, subscription_id)),"
+			   " free AS MATERIALIZED (SELECT i.id FROM momento_billing.webhook_inbox AS i"
+			   " WHERE i.id OPERATOR(pg_catalog.=) ANY ($1) AND i.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored}')"
+			   " FOR UPDATE SKIP LOCKED),"
+			   " needed AS MATERIALIZED (SELECT o.id FROM old AS o JOIN momento_billing.stripe_subscription AS s"
+			   " ON s.subscription_id OPERATOR(pg_catalog.=) o.subscription_id"
+			   " WHERE o.event_id OPERATOR(pg_catalog.=) ANY (ARRAY[s.state_event, s.tier_event, s.period_event, s.live_event,"
+			   " s.fell_event, s.failed_event])"
+			   " OR s.tie_events OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('id', o.event_id)))"
+			   " DELETE FROM momento_billing.webhook_inbox AS i"
+			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.id FROM free AS f EXCEPT SELECT n.id FROM needed AS n))",
+			   3, delete_types, args, SPI_OK_DELETE);
 	return true;
 }
 

@@ -15,6 +15,7 @@
 #include "settings.h"
 #include "settle.h"
 #include "spi.h"
+#include "subtransaction.h"
 
 /* What becomes of an inbox row. */
 typedef struct Settlement
@@ -59,7 +60,7 @@ mb_settle_failure(int64 id, const ErrorData *error, MbCounts *counts)
 
 	if (!find(id, &settlement, &crashed))
 		return false;
-	settlement.error = mb_text(psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
+	settlement.error = mb_error_text(error);
 	if (!mb_apply_is_conflict(error->sqlerrcode))
 	{
 		settlement.attempts++;
@@ -74,19 +75,20 @@ mb_settle_failure(int64 id, const ErrorData *error, MbCounts *counts)
 }
 
 void
-mb_settle_crash(int64 id, MbCounts *counts)
+mb_settle_end(int64 id, bool is_crash, MbCounts *counts)
 {
 	Settlement	settlement;
 	bool		crashed;
 
 	if (!find(id, &settlement, &crashed))
 		return;
-	settlement.error = MB_TEXT_LITERAL("the server or the worker ended while this event was applied");
+	settlement.error = is_crash ? MB_TEXT_LITERAL("the server crashed while this event was applied") :
+		MB_TEXT_LITERAL("the worker was terminated while this event was applied");
 	settlement.attempts++;
 	settlement.reason = MB_TEXT_LITERAL("crashed");
 	counts->failed++;
 	copy_error(counts, settlement.error);
-	try_again(&settlement, crashed, counts);
+	try_again(&settlement, crashed && is_crash, counts);
 }
 
 /* Lock an event that is not settled; false if there is none, or it is locked. */

@@ -22,10 +22,10 @@ extern void mb_settle_events(const MbInboxRow *rows, const MbApplyEvent *events,
 extern bool mb_settle_failure(int64 id, const ErrorData *error, MbCounts *counts);
 
 /*
- * Record that the process ended that tried an event alone.  The second time
- * in a row the event is dead, since each time costs every session of the
- * server.
+ * Record that the process ended that tried an event alone.  If that was a
+ * crash, not somebody's wish, the event is dead the second time in a row: each
+ * time costs every session of the server.
  */
-extern void mb_settle_crash(int64 id, MbCounts *counts);
+extern void mb_settle_end(int64 id, bool is_crash, MbCounts *counts);
 
 #endif							/* MB_SETTLE_H */

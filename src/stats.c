@@ -60,6 +60,7 @@ typedef struct Slot
 	bool		rested;			/* the last process ended between batches */
 	TimestampTz started;
 	TimestampTz last_wake;
+	int64		position;		/* in the inbox: what is before it was seen */
 	Second		rate[RATE_SECONDS]; /* by the second, modulo */
 	MbCounts	counts;
 	char		last_event[MB_STATS_TEXT];
@@ -113,7 +114,7 @@ mb_stats_database(int slot)
 MbPredecessor
 mb_stats_attach(int slot)
 {
-	MbPredecessor predecessor = MB_PREDECESSOR_UNKNOWN;
+	MbPredecessor predecessor = MB_PREDECESSOR_NONE;
 
 	my_slot = &slots[slot];
 	SpinLockAcquire(&my_slot->mutex);
@@ -121,6 +122,8 @@ mb_stats_attach(int slot)
 		predecessor = MB_PREDECESSOR_CONNECTING;
 	else if (my_slot->rested)
 		predecessor = MB_PREDECESSOR_RESTED;
+	else if (my_slot->started != 0)
+		predecessor = MB_PREDECESSOR_DRAINING;
 	my_slot->rested = false;
 	my_slot->pid = MyProcPid;
 	my_slot->state = MB_WORKER_STARTING;
@@ -196,6 +199,14 @@ mb_stats_error(const char *message)
 	SpinLockRelease(&my_slot->mutex);
 }
 
+void
+mb_stats_set_position(int64 position)
+{
+	SpinLockAcquire(&my_slot->mutex);
+	my_slot->position = position;
+	SpinLockRelease(&my_slot->mutex);
+}
+
 uint32
 mb_stats_wakes(void)
 {
@@ -250,8 +261,8 @@ worker_stats(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; slots != NULL && i < nworkers; i++)
 	{
-		Datum		values[15];
-		bool		nulls[15] = {false};
+		Datum		values[16];
+		bool		nulls[16] = {false};
 		Slot		copy;
 		int64		rate = 0;
 
@@ -282,6 +293,7 @@ worker_stats(PG_FUNCTION_ARGS)
 		values[13] = Int64GetDatum(rate);
 		values[14] = TimestampTzGetDatum(copy.last_wake);
 		nulls[14] = copy.last_wake == 0;
+		values[15] = Int64GetDatum(copy.position);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -52,8 +52,9 @@ extern const char *mb_stats_database(int slot);
 /* How a worker's predecessor ended, as far as shared memory tells. */
 typedef enum MbPredecessor
 {
-	MB_PREDECESSOR_UNKNOWN,		/* the server has just started, maybe after a
-								 * crash; or it was draining */
+	MB_PREDECESSOR_NONE,		/* the server has just started, maybe after a
+								 * crash */
+	MB_PREDECESSOR_DRAINING,	/* in order, but while it applied something */
 	MB_PREDECESSOR_CONNECTING,	/* it could not connect to the database */
 	MB_PREDECESSOR_RESTED		/* between two batches */
 } MbPredecessor;
@@ -68,6 +69,7 @@ extern void mb_stats_set_database(Oid database);
 extern void mb_stats_set_state(MbWorkerState state);
 extern void mb_stats_count(const MbCounts *counts);
 extern void mb_stats_error(const char *message);
+extern void mb_stats_set_position(int64 position);
 
 /*
  * How often the worker was to be woken so far.  A latch alone is not enough:

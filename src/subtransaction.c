@@ -5,10 +5,14 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "subtransaction.h"
+
+/* Bytes of a message that are kept with an event: an app's may quote anything. */
+#define MAX_ERROR 2000
 
 ErrorData *
 mb_subtransaction_run(void (*body) (void *arg), void *arg)
@@ -49,4 +53,12 @@ mb_error_is_fatal(const ErrorData *error)
 		default:
 			return false;
 	}
+}
+
+MbText
+mb_error_text(const ErrorData *error)
+{
+	int			len = pg_mbcliplen(error->message, strlen(error->message), MAX_ERROR);
+
+	return mb_text(psprintf("%s: %.*s", unpack_sql_state(error->sqlerrcode), len, error->message));
 }

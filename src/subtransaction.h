@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "text.h"
+
 /*
  * Run body(arg) in a subtransaction.  NULL if it succeeded; else everything
  * it did is rolled back and the error is returned, in the current context.
@@ -19,5 +21,8 @@ extern ErrorData *mb_subtransaction_run(void (*body) (void *arg), void *arg);
 /* Is it the session, not the work, that the error is about?  Cancel, lack of
  * resources and the like are never to be taken for an event's failure. */
 extern bool mb_error_is_fatal(const ErrorData *error);
+
+/* SQLSTATE and message for last_error, cut to a length that can be kept. */
+extern MbText mb_error_text(const ErrorData *error);
 
 #endif							/* MB_SUBTRANSACTION_H */

@@ -47,6 +47,8 @@ static bool note_prices(const MbCatalog *catalog);
 static bool reread_part(void);
 static bool reread_rest(void);
 static void go_on_after(char *after, MbText user);
+static void derive_user(MbText user, MbCounts *counts);
+static void put_off(MbText user);
 static void derive(void *arg);
 static Datum price_map(const MbPlans *plans);
 
@@ -189,9 +191,9 @@ reread_rest(void)
 	if (SPI_processed > 0)
 		mb_stats_wake_at_end();
 	mb_spi_run(&plan,
-			   "WITH found AS MATERIALIZED (SELECT i.id FROM momento_billing.drain_state AS d, pg_catalog.unnest(d.reread_locked) AS l (id)"
-			   " JOIN momento_billing.webhook_inbox AS i ON i.id OPERATOR(pg_catalog.=) l.id"
-			   " WHERE i.status OPERATOR(pg_catalog.=) ANY ('{processed,waiting,dead}')),"
+			   "WITH found AS MATERIALIZED (SELECT i.id FROM momento_billing.webhook_inbox AS i"
+			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT pg_catalog.unnest(d.reread_locked) FROM momento_billing.drain_state AS d))"
+			   " AND i.status OPERATOR(pg_catalog.=) ANY ('{processed,waiting,dead}')),"
 			   " free AS MATERIALIZED (SELECT i.id FROM momento_billing.webhook_inbox AS i"
 			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.id FROM found AS f)) FOR NO KEY UPDATE SKIP LOCKED),"
 			   " due AS (" MAKE_DUE ")"
@@ -209,14 +211,12 @@ reread_rest(void)
 int
 mb_upkeep_rows(char *after, MbCounts *counts)
 {
-	const MbPlans *plans;
 	MbText	   *users;
 	int			ndue;
 	int			nusers;
 
 	if (!mb_catalog_get()->has_other_access)
 		return 0;
-	plans = &mb_catalog_get()->plans;
 	mb_store_begin();
 	mb_store_remove_past_grants();
 	users = mb_store_users_due(mb_text(after), MAX_USERS, &ndue);
@@ -226,23 +226,64 @@ mb_upkeep_rows(char *after, MbCounts *counts)
 	mb_app_table_lock_table();
 	nusers = mb_busy_leave_free(users, ndue);
 	for (int i = 0; i < nusers; i++)
-	{
-		MbDerived	derived = {.catalog = mb_catalog_get(),.users = &users[i],.nusers = 1};
-		ErrorData  *error = mb_subtransaction_run(derive, &derived);
-
-		CHECK_FOR_INTERRUPTS();
-		if (error == NULL)
-			continue;
-		if (mb_error_is_fatal(error))
-			ReThrowError(error);
-		counts->failed++;
-		strlcpy(counts->last_error, error->message, pg_mbcliplen(error->message, strlen(error->message), MB_STATS_TEXT - 1) + 1);
-
-		/* the table refuses the row */
-		if (!mb_apply_is_conflict(error->sqlerrcode))
-			mb_store_put_off_user(users[i], plans->tiers[plans->default_tier].name, GetCurrentTimestamp() + mb_retry_max * INT64CONST(1000));
-	}
+		derive_user(users[i], counts);
 	return ndue;
+}
+
+bool
+mb_upkeep_put_off(char *after)
+{
+	MbText	   *users;
+	int			n;
+
+	if (!mb_catalog_get()->has_other_access)
+		return false;
+	mb_store_begin();
+	users = mb_store_users_due(mb_text(after), 1, &n);
+	if (n == 0)
+		return false;
+	go_on_after(after, users[0]);
+	put_off(users[0]);
+	return true;
+}
+
+void
+mb_upkeep_row(const char *user_id, MbCounts *counts)
+{
+	MbText		user = mb_text(user_id);
+
+	mb_store_begin();
+	mb_app_table_lock_table();
+	if (mb_busy_leave_free(&user, 1) > 0)
+		derive_user(user, counts);
+}
+
+static void
+derive_user(MbText user, MbCounts *counts)
+{
+	MbDerived	derived = {.catalog = mb_catalog_get(),.users = &user,.nusers = 1};
+	ErrorData  *error = mb_subtransaction_run(derive, &derived);
+
+	CHECK_FOR_INTERRUPTS();
+	if (error == NULL)
+		return;
+	if (mb_error_is_fatal(error))
+		ReThrowError(error);
+	counts->failed++;
+	strlcpy(counts->last_error, error->message, pg_mbcliplen(error->message, strlen(error->message), MB_STATS_TEXT - 1) + 1);
+
+	/* the table refuses the row */
+	if (!mb_apply_is_conflict(error->sqlerrcode))
+		put_off(user);
+}
+
+/* Until retry_max has passed. */
+static void
+put_off(MbText user)
+{
+	const MbPlans *plans = &mb_catalog_get()->plans;
+
+	mb_store_put_off_user(user, plans->tiers[plans->default_tier].name, GetCurrentTimestamp() + mb_retry_max * INT64CONST(1000));
 }
 
 /* A very long id is passed over with all that begin as it does. */

@@ -31,4 +31,11 @@ extern bool mb_upkeep_prices(void);
  */
 extern int	mb_upkeep_rows(char *after, MbCounts *counts);
 
+/*
+ * One user at a time, where deriving may end the process: put off the next one
+ * behind "after", who it is then; false if there is none.  And derive that one.
+ */
+extern bool mb_upkeep_put_off(char *after);
+extern void mb_upkeep_row(const char *user_id, MbCounts *counts);
+
 #endif							/* MB_UPKEEP_H */

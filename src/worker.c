@@ -25,6 +25,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/pmsignal.h"
 #include "storage/proc.h"
@@ -49,6 +50,10 @@
 /* Between two looks for what is too old, in ms. */
 #define REMOVAL_INTERVAL (60 * 60 * 1000)
 
+/* Lines that may be logged at once, and one more each so many ms. */
+#define LOG_LINES 20
+#define LOG_INTERVAL (60 * 1000)
+
 /* How until_done() ended. */
 typedef enum Outcome
 {
@@ -60,6 +65,7 @@ typedef enum Outcome
 static MemoryContext worker_context;
 static const char *database;	/* that this worker serves */
 static bool in_trouble;			/* since this look began */
+static MbDrain *drain = NULL;
 static TimestampTz next_removal = 0;
 
 static void pin_settings(void);
@@ -67,7 +73,8 @@ static void wait_until_enabled(void);
 static void wait_for_database(void);
 static const char *database_trouble(void);
 static bool ready(void);
-static void drain_all(MbDrain *drain);
+static void leave(int code, Datum arg);
+static void drain_all(void);
 static bool send_notifications(void);
 static bool send_quotas(void);
 static void remove_old(void);
@@ -77,6 +84,7 @@ static void nap(long timeout);
 static void check_for_interrupts(void);
 static void reload_settings(void);
 static void report(MbWorkerState state, const char *message);
+static bool may_log(void);
 
 void
 mb_worker_init(void)
@@ -104,7 +112,6 @@ mb_worker_init(void)
 void
 momento_billing_worker_main(Datum slot)
 {
-	MbDrain    *drain;
 	MbPredecessor predecessor;
 	uint32		wakes;
 
@@ -114,6 +121,9 @@ momento_billing_worker_main(Datum slot)
 	BackgroundWorkerUnblockSignals();
 	database = mb_stats_database(DatumGetInt32(slot));
 	predecessor = mb_stats_attach(DatumGetInt32(slot));
+
+	/* registered before the connection's, so that it runs after the rollback */
+	before_shmem_exit(leave, (Datum) 0);
 
 	/* Switched off, it is not even connected: DROP DATABASE works. */
 	wait_until_enabled();
@@ -126,7 +136,8 @@ momento_billing_worker_main(Datum slot)
 	mb_stats_set_database(MyDatabaseId);
 
 	MemoryContextSwitchTo(worker_context);
-	drain = mb_drain_create(predecessor == MB_PREDECESSOR_RESTED ? MB_DRAIN_WORKER : MB_DRAIN_SUCCESSOR);
+	drain = mb_drain_create(predecessor == MB_PREDECESSOR_NONE ? MB_DRAIN_AFTER_START :
+							predecessor == MB_PREDECESSOR_DRAINING ? MB_DRAIN_AFTER_END : MB_DRAIN_WORKER);
 	for (;;)
 	{
 		check_for_interrupts();
@@ -146,11 +157,19 @@ momento_billing_worker_main(Datum slot)
 		in_trouble = false;
 		MemoryContextSwitchTo(worker_context);
 		if (ready())
-			drain_all(drain);
+			drain_all();
 		MemoryContextSwitchTo(worker_context);
 		if (mb_stats_wakes() == wakes && !ConfigReloadPending)
 			nap(mb_naptime);
 	}
+}
+
+/* At an exit in order, also while an event is being applied. */
+static void
+leave(int code, Datum arg)
+{
+	if (drain != NULL)
+		mb_drain_interrupted(drain);
 }
 
 /*
@@ -289,7 +308,7 @@ ready(void)
 
 /* Drain until nothing is due. */
 static void
-drain_all(MbDrain *drain)
+drain_all(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile int seen;
@@ -449,16 +468,19 @@ static void
 report(MbWorkerState state, const char *message)
 {
 	static char *trouble = NULL;
+	static bool said = false;
 
 	mb_stats_set_state(state);
 	if (message == NULL)
 	{
 		if (trouble != NULL && state == MB_WORKER_IDLE)
 		{
-			ereport(LOG,
-					(errmsg("momento_billing worker for database \"%s\" goes on", database)));
+			if (said)
+				ereport(LOG,
+						(errmsg("momento_billing worker for database \"%s\" goes on", database)));
 			pfree(trouble);
 			trouble = NULL;
+			said = false;
 		}
 		return;
 	}
@@ -469,6 +491,28 @@ report(MbWorkerState state, const char *message)
 		pfree(trouble);
 	trouble = MemoryContextStrdup(worker_context, message);
 	mb_stats_error(message);
+	if (!may_log())
+		return;
 	ereport(LOG,
 			(errmsg("momento_billing worker for database \"%s\" waits: %s", database, message)));
+	said = true;
+}
+
+/* A trouble whose message changes each time must not fill the log. */
+static bool
+may_log(void)
+{
+	static int	lines = LOG_LINES;
+	static TimestampTz since = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (TimestampDifferenceExceeds(since, now, LOG_INTERVAL))
+	{
+		lines = Min(lines + (now - since) / 1000 / LOG_INTERVAL, LOG_LINES);
+		since = now;
+	}
+	if (lines == 0)
+		return false;
+	lines--;
+	return true;
 }

@@ -50,5 +50,14 @@ SELECT ok(max(d.seconds) - min(d.seconds) > .2 * avg(d.seconds), format('attempt
 SELECT ok(momento_billing.replay_event('evt_1'), 'a dead event is replayed');
 SELECT is(momento_billing.drain_inbox(), 1::bigint, 'tried');
 SELECT ok(attempts = 1 AND next_attempt_at < clock_timestamp() + interval '2.4 s', 'and has the first delay again') FROM momento_billing.webhook_inbox WHERE event_id = 'evt_1';
+
+-- However much somebody has to say
+ALTER TABLE public."Subscription" DROP CONSTRAINT nobody;
+CREATE FUNCTION pg_temp.talk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat('ü', 1000000); END $$;
+CREATE TRIGGER talk BEFORE INSERT OR UPDATE ON public."Subscription" FOR EACH ROW EXECUTE FUNCTION pg_temp.talk();
+INSERT INTO momento_billing.webhook_inbox (payload)
+	SELECT fixture.event('evt_long', 'customer.subscription.created', '2026-01-01 00:00+00', fixture.subscription('sub_long', 'active', customer => 'cus_long', user_id => 'long'));
+SELECT is(momento_billing.drain_inbox(), 1::bigint, 'an error of a million characters');
+SELECT ok(last_error ~ '^P0001: ü+' AND length(last_error) BETWEEN 100 AND 10000, 'its beginning is kept') FROM momento_billing.webhook_inbox WHERE event_id = 'evt_long';
 SELECT finish();
 ROLLBACK;
