@@ -124,6 +124,7 @@ static void keep_up_one(MbDrain *drain, void *arg);
 static bool process_singly(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
 static void begin_trial(MbDrain *drain, void *arg);
 static void end_trial(MbDrain *drain);
+static void commit_locally(void);
 static void interrupt_trial(MbDrain *drain, void *arg);
 static bool process(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts);
 static void process_part(MbDrain *drain, void *arg);
@@ -350,6 +351,13 @@ keep_up_one(MbDrain *drain, void *arg)
 	mb_upkeep_row(rows->after, rows->counts);
 }
 
+/* At exit nobody could end the wait for a standby; and who crashes is here. */
+static void
+commit_locally(void)
+{
+	(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 /* One after the other; the worker writes down which one it is at. */
 static bool
 process_singly(MbDrain *drain, const int64 *ids, int nids, MbCounts *counts)
@@ -380,6 +388,7 @@ begin_trial(MbDrain *drain, void *arg)
 {
 	Attempt    *attempt = arg;
 
+	commit_locally();
 	attempt->locked = mb_cursor_lock(drain->cursor);
 	if (attempt->locked)
 		mb_cursor_set_trying(attempt->id);
@@ -405,6 +414,7 @@ mb_drain_interrupted(MbDrain *drain)
 static void
 interrupt_trial(MbDrain *drain, void *arg)
 {
+	commit_locally();
 	if (mb_cursor_lock(drain->cursor) && mb_cursor_trying() == drain->trying)
 		mb_cursor_set_trying(-drain->trying);
 }
@@ -526,12 +536,12 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		HeapTuple	tuple = table->vals[i];
 		MbInboxRow *row = &(*rows)[n];
 		Datum		payload;
+		bool		has_none;
 		bool		isnull;
 
-		payload = SPI_getbinval(tuple, table->tupdesc, 5, &isnull);
-		if (isnull)
-			continue;
-		bytes += toast_raw_datum_size(payload);
+		payload = SPI_getbinval(tuple, table->tupdesc, 5, &has_none);
+		if (!has_none)
+			bytes += toast_raw_datum_size(payload);
 		if (n > 0 && bytes > MAX_BATCH_BYTES)
 		{
 			last = row[-1].id;
@@ -547,7 +557,13 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		row->was_conflict = row->reread && mb_text_is(mb_spi_get_text(tuple, table->tupdesc, 9), "link_conflict");
 		row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
 		row->attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 4, &isnull));
-		mb_apply_read(DatumGetJsonbP(payload), catalog, &(*events)[n]);
+		if (has_none)
+		{
+			(*events)[n].event.kind = MB_EVENT_IGNORED;
+			(*events)[n].event.reason = "no_payload";
+		}
+		else
+			mb_apply_read(DatumGetJsonbP(payload), catalog, &(*events)[n]);
 		n++;
 	}
 	*nevents = n;

@@ -122,16 +122,16 @@ remove_events(void)
 	mb_spi_run(&plan_delete,
 			   "WITH old AS MATERIALIZED (SELECT n.id, n.event_id, n.subscription_id"
 			   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS n (id, event_id, subscription_id)),"
-			   " free AS MATERIALIZED (SELECT i.id FROM momento_billing.webhook_inbox AS i"
-			   " WHERE i.id OPERATOR(pg_catalog.=) ANY ($1) AND i.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored}')"
-			   " FOR UPDATE SKIP LOCKED),"
 			   " needed AS MATERIALIZED (SELECT o.id FROM old AS o JOIN momento_billing.stripe_subscription AS s"
 			   " ON s.subscription_id OPERATOR(pg_catalog.=) o.subscription_id"
 			   " WHERE o.event_id OPERATOR(pg_catalog.=) ANY (ARRAY[s.state_event, s.tier_event, s.period_event, s.live_event,"
 			   " s.fell_event, s.failed_event])"
-			   " OR s.tie_events OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('id', o.event_id)))"
+			   " OR s.tie_events OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('id', o.event_id))),"
+			   " free AS MATERIALIZED (SELECT i.id FROM momento_billing.webhook_inbox AS i"
+			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT o.id FROM old AS o EXCEPT SELECT n.id FROM needed AS n))"
+			   " AND i.status OPERATOR(pg_catalog.=) ANY ('{processed,ignored}') FOR UPDATE SKIP LOCKED)"
 			   " DELETE FROM momento_billing.webhook_inbox AS i"
-			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.id FROM free AS f EXCEPT SELECT n.id FROM needed AS n))",
+			   " WHERE i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.id FROM free AS f))",
 			   3, delete_types, args, SPI_OK_DELETE);
 	return true;
 }

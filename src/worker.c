@@ -47,11 +47,16 @@
 
 #define RESTART_SECONDS 10
 
-/* Between two looks for what is too old, in ms. */
-#define REMOVAL_INTERVAL (60 * 60 * 1000)
+/* Between two looks for what is too old: of its age, but at most, in s. */
+#define REMOVAL_FRACTION 24
+#define REMOVAL_INTERVAL (24 * 60 * 60)
 
-/* Lines that may be logged at once, and one more each so many ms. */
+/*
+ * Lines that may be logged at once, in all and of one trouble; and one more
+ * each so many ms.
+ */
 #define LOG_LINES 20
+#define LOG_TROUBLE_LINES 3
 #define LOG_INTERVAL (60 * 1000)
 
 /* How until_done() ended. */
@@ -84,7 +89,7 @@ static void nap(long timeout);
 static void check_for_interrupts(void);
 static void reload_settings(void);
 static void report(MbWorkerState state, const char *message);
-static bool may_log(void);
+static bool may_log(bool later);
 
 void
 mb_worker_init(void)
@@ -371,7 +376,8 @@ static void
 remove_old(void)
 {
 	if (GetCurrentTimestamp() >= next_removal && until_done(mb_retention_step) == STEP_DONE)
-		next_removal = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), REMOVAL_INTERVAL);
+		next_removal = GetCurrentTimestamp() +
+			Min(Min(mb_inbox_retention, mb_usage_retention) / REMOVAL_FRACTION + 1, REMOVAL_INTERVAL) * USECS_PER_SEC;
 }
 
 /*
@@ -468,19 +474,19 @@ static void
 report(MbWorkerState state, const char *message)
 {
 	static char *trouble = NULL;
-	static bool said = false;
+	static int	said = 0;
 
 	mb_stats_set_state(state);
 	if (message == NULL)
 	{
 		if (trouble != NULL && state == MB_WORKER_IDLE)
 		{
-			if (said)
+			if (said > 0)
 				ereport(LOG,
 						(errmsg("momento_billing worker for database \"%s\" goes on", database)));
 			pfree(trouble);
 			trouble = NULL;
-			said = false;
+			said = 0;
 		}
 		return;
 	}
@@ -491,16 +497,16 @@ report(MbWorkerState state, const char *message)
 		pfree(trouble);
 	trouble = MemoryContextStrdup(worker_context, message);
 	mb_stats_error(message);
-	if (!may_log())
+	if (!may_log(said >= LOG_TROUBLE_LINES))
 		return;
 	ereport(LOG,
 			(errmsg("momento_billing worker for database \"%s\" waits: %s", database, message)));
-	said = true;
+	said++;
 }
 
 /* A trouble whose message changes each time must not fill the log. */
 static bool
-may_log(void)
+may_log(bool later)
 {
 	static int	lines = LOG_LINES;
 	static TimestampTz since = 0;
@@ -510,8 +516,9 @@ may_log(void)
 	{
 		lines = Min(lines + (now - since) / 1000 / LOG_INTERVAL, LOG_LINES);
 		since = now;
+		later = false;
 	}
-	if (lines == 0)
+	if (lines == 0 || later)
 		return false;
 	lines--;
 	return true;

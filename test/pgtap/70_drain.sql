@@ -115,5 +115,13 @@ SELECT is(fixture.period_end('clx4k2v9d0001qz8r5t7h3m6n'), to_timestamp(17776260
 INSERT INTO momento_billing.webhook_inbox (payload) VALUES (:'deleted');
 SELECT is(momento_billing.drain_inbox(), 1::bigint, 'and the end');
 SELECT is((SELECT status::text FROM public."Subscription" WHERE "userId" = 'clx4k2v9d0001qz8r5t7h3m6n'), 'CANCELED', 'is the end');
+
+-- An event whose payload somebody has taken away is settled, also as a retry.
+INSERT INTO momento_billing.webhook_inbox (payload) SELECT fixture.event(id, 'customer.subscription.updated', now(),
+	fixture.subscription('sub_' || id, 'active', user_id => 'u_' || id)) FROM (VALUES ('evt_emptied'), ('evt_emptied_later')) AS v (id);
+UPDATE momento_billing.webhook_inbox SET payload = NULL, status = CASE event_id WHEN 'evt_emptied' THEN 'pending' ELSE 'waiting' END,
+	next_attempt_at = CASE event_id WHEN 'evt_emptied_later' THEN now() END WHERE event_id IN ('evt_emptied', 'evt_emptied_later');
+SELECT is(momento_billing.drain_inbox(), 2::bigint, 'two events without payload');
+SELECT is(fixture.inbox('evt_emptied') || ', ' || fixture.inbox('evt_emptied_later'), 'ignored no_payload, ignored no_payload', 'are ignored');
 SELECT * FROM finish();
 ROLLBACK;
