@@ -829,13 +829,13 @@ COMMENT ON FUNCTION momento_billing.worker_stats() IS 'the rows of the view work
 CREATE VIEW momento_billing.worker_status AS
 	SELECT w.database, w.pid, w.state, w.started,
 		CASE WHEN w.database OPERATOR(pg_catalog.=) pg_catalog.current_database() THEN
-			pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) LEAST(
+			pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) LEAST(
 				(SELECT i.received_at FROM momento_billing.webhook_inbox i
 					WHERE i.id OPERATOR(pg_catalog.>) GREATEST((SELECT d.low_water FROM momento_billing.drain_state d), w.inbox_position)
 						AND i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL
 					ORDER BY i.id LIMIT 1),
 				(SELECT pg_catalog.min(i.next_attempt_at) FROM momento_billing.webhook_inbox i
-					WHERE i.next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AND i.next_attempt_at IS NOT NULL
+					WHERE i.next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.statement_timestamp() AND i.next_attempt_at IS NOT NULL
 						AND i.status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}')))
 		END AS lag,
 		w.events_per_minute, w.processed, w.ignored, w.waiting, w.dead, w.failed,
