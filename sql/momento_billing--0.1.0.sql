@@ -158,6 +158,7 @@ CREATE TABLE momento_billing.stripe_subscription (
 	customer_id text COLLATE "C",
 	user_id text COLLATE "C",
 	weak_link bool,
+	link_created timestamptz,
 	status text,
 	price_id text COLLATE "C",
 	cancel_at timestamptz,
@@ -198,6 +199,7 @@ CREATE INDEX stripe_subscription_customer ON momento_billing.stripe_subscription
 COMMENT ON TABLE momento_billing.stripe_subscription IS 'one row per Stripe subscription: the newest of what its events said';
 COMMENT ON COLUMN momento_billing.stripe_subscription.user_id IS 'the user of customer_id';
 COMMENT ON COLUMN momento_billing.stripe_subscription.weak_link IS 'whose it is, only a client_reference_id says: it counts if the user has no other customer';
+COMMENT ON COLUMN momento_billing.stripe_subscription.link_created IS 'the customer''s link was made by an event of this time or an older one: a newer event of the same user cannot change it';
 COMMENT ON COLUMN momento_billing.stripe_subscription.status IS 'Stripe''s status, verbatim; NULL: no event of the subscription itself has come yet';
 COMMENT ON COLUMN momento_billing.stripe_subscription.price_id IS 'the price in the newest event';
 COMMENT ON COLUMN momento_billing.stripe_subscription.state_rank IS 'class of the state (unknown 0, incomplete 1, provisional 2, normal 3, terminal 4) times 4, plus the event type (invoice or checkout 0, created 0, updated 1, deleted 2)';

@@ -70,6 +70,7 @@ static void bind_table(void);
 static Oid	find_table(void);
 static void bind_column(MbBinding *new, Relation rel, MbAppColumn column);
 static void load_labels(MbBinding *new, MbAppColumn column);
+static bool no_triggers(Relation rel);
 static void free_plans(void *arg);
 
 void
@@ -173,6 +174,8 @@ bind_table(void)
 
 	/* an index knows nothing of inheritance children's rows */
 	new->can_probe = new->can_write && rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relhassubclass;
+
+	new->keeps_places = new->can_probe && no_triggers(rel);
 
 	/* Plans are made at their first use and freed with the context. */
 	new->free_plans.func = free_plans;
@@ -294,12 +297,25 @@ load_labels(MbBinding *new, MbAppColumn column)
 	ReleaseCatCacheList(list);
 }
 
+/*
+ * A trigger or rule of the app's own may write rows that are being written.
+ * The name is what "ROWS FROM" calls a column of places.
+ */
+static bool
+no_triggers(Relation rel)
+{
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+		if (!rel->trigdesc->triggers[i].tgisinternal)
+			return false;
+	return rel->rd_rules == NULL && get_attnum(RelationGetRelid(rel), "unnest") == InvalidAttrNumber;
+}
+
 static void
 free_plans(void *arg)
 {
 	MbBinding  *b = arg;
 	SPIPlanPtr	plans[] = {b->plan_read, b->plan_read_all, b->plan_find, b->plan_holders, b->plan_lock, b->plan_lock_free,
-	b->plan_update, b->plan_insert};
+	b->plan_update, b->plan_update_places, b->plan_insert};
 
 	for (int i = 0; i < (int) lengthof(plans); i++)
 		if (plans[i] != NULL)

@@ -75,6 +75,8 @@ typedef struct MbBinding
 	MbProbe		probe;
 	bool		is_table;		/* partitioned or not; else it is only read */
 	bool		can_write;		/* is there a unique index for ON CONFLICT? */
+	bool		keeps_places;	/* does a locked row stay where it is, until
+								 * we update it? */
 	SPIPlanPtr	plan_read;
 	SPIPlanPtr	plan_read_all;
 	SPIPlanPtr	plan_find;
@@ -82,6 +84,7 @@ typedef struct MbBinding
 	SPIPlanPtr	plan_lock;
 	SPIPlanPtr	plan_lock_free;
 	SPIPlanPtr	plan_update;
+	SPIPlanPtr	plan_update_places;
 	SPIPlanPtr	plan_insert;
 	MemoryContextCallback free_plans;
 } MbBinding;

@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -22,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
@@ -46,14 +48,17 @@ static bool read_by_probe(MbBinding *b, Relation rel, MbText user_id, MbUserRow 
 static bool read_by_spi(MbBinding *b, MbText user_id, MbUserRow *row);
 static SPIPlanPtr prepare_for_users(const MbBinding *b, const char *sql);
 static void execute_for_users(const MbBinding *b, SPIPlanPtr plan, const MbText *users, int nusers);
+static MbAppRow *lock_by_probe(const MbBinding *b, const MbText *users, int nusers, int *count);
+static Datum *user_datums(const MbBinding *b, const MbText *users, int nusers);
 static Datum users_array(const MbBinding *b, const MbText *users, int nusers);
 static const char *select_list(const MbBinding *b, const char *prefix);
 static MbAppRow *fetched_rows(const MbBinding *b, int *count);
 static void fetched_row(const MbBinding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row);
+static void read_row(const MbBinding *b, const Datum *values, const bool *nulls, MbAppRow *row);
 static bool write_rows(MbBinding *b, const MbAppRow *rows, int nrows, bool exists);
-static Datum rows_array(const MbBinding *b, const MbAppRow *rows, int nrows, bool exists, int *count);
+static Datum rows_array(const MbBinding *b, const MbAppRow *rows, int nrows, bool exists, int count);
 static Datum new_id(const MbBinding *b);
-static char *update_sql(const MbBinding *b);
+static char *update_sql(const MbBinding *b, bool by_place);
 static const char *new_value(const MbBinding *b, MbAppColumn column);
 static char *insert_sql(const MbBinding *b);
 
@@ -201,6 +206,8 @@ mb_app_table_lock(const MbText *users, int nusers, int *count)
 {
 	MbBinding  *b = mb_binding_get();
 
+	if (b->can_probe && !mb_force_spi && mb_probe_usable(&b->probe))
+		return lock_by_probe(b, users, nusers, count);
 	if (b->plan_lock == NULL)
 		b->plan_lock = prepare_for_users(b, psprintf("SELECT %1$s FROM %2$s WHERE %3$s OPERATOR(pg_catalog.=) ANY ($1)"
 													 " ORDER BY %3$s FOR NO KEY UPDATE",
@@ -362,14 +369,54 @@ execute_for_users(const MbBinding *b, SPIPlanPtr plan, const MbText *users, int 
 	become_self(&identity);
 }
 
-static Datum
-users_array(const MbBinding *b, const MbText *users, int nusers)
+static MbAppRow *
+lock_by_probe(const MbBinding *b, const MbText *users, int nusers, int *count)
+{
+	Relation	rel = table_open(b->relid, RowShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	Datum	   *values = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	MbProbeRow *found;
+	MbAppRow   *rows;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	found = mb_probe_rows(&b->probe, rel, user_datums(b, users, nusers), nusers, true, count);
+	PopActiveSnapshot();
+	rows = palloc(Max(*count, 1) * sizeof(MbAppRow));
+	for (int i = 0; i < *count; i++)
+	{
+		Datum		read[MB_NUM_APP_COLUMNS];
+		bool		is_null[MB_NUM_APP_COLUMNS];
+
+		heap_deform_tuple(found[i].tuple, desc, values, nulls);
+		for (int column = MB_COL_USER_ID; column <= MB_COL_CANCEL_AT_PERIOD_END; column++)
+		{
+			read[column] = values[b->attnum[column] - 1];
+			is_null[column] = nulls[b->attnum[column] - 1];
+		}
+		read_row(b, read, is_null, &rows[i]);
+		rows[i].place = found[i].tuple->t_self;
+	}
+	/* kept to the transaction's end, as the executor does */
+	table_close(rel, NoLock);
+	return rows;
+}
+
+static Datum *
+user_datums(const MbBinding *b, const MbText *users, int nusers)
 {
 	Datum	   *datums = palloc(Max(nusers, 1) * sizeof(Datum));
 
 	for (int i = 0; i < nusers; i++)
 		datums[i] = mb_binding_user_datum(b, users[i]);
-	return mb_spi_array(datums, nusers, b->type[MB_COL_USER_ID]);
+	return datums;
+}
+
+static Datum
+users_array(const MbBinding *b, const MbText *users, int nusers)
+{
+	return mb_spi_array(user_datums(b, users, nusers), nusers, b->type[MB_COL_USER_ID]);
 }
 
 /* The columns from MB_COL_USER_ID to MB_COL_CANCEL_AT_PERIOD_END, raw. */
@@ -401,43 +448,57 @@ fetched_row(const MbBinding *b, HeapTuple tuple, TupleDesc desc, MbAppRow *row)
 	Datum		values[MB_NUM_APP_COLUMNS];
 	bool		nulls[MB_NUM_APP_COLUMNS];
 
-	heap_deform_tuple(tuple, desc, values, nulls);
-#define VALUE(column) values[(column) - MB_COL_USER_ID]
-#define IS_NULL(column) nulls[(column) - MB_COL_USER_ID]
-	row->user_id = IS_NULL(MB_COL_USER_ID) ? MB_NO_TEXT : mb_binding_user_text(b, VALUE(MB_COL_USER_ID));
+	heap_deform_tuple(tuple, desc, values + MB_COL_USER_ID, nulls + MB_COL_USER_ID);
+	read_row(b, values, nulls, row);
+}
+
+/* From the columns' values, by MbAppColumn. */
+static void
+read_row(const MbBinding *b, const Datum *values, const bool *nulls, MbAppRow *row)
+{
+	row->user_id = nulls[MB_COL_USER_ID] ? MB_NO_TEXT : mb_binding_user_text(b, values[MB_COL_USER_ID]);
 	row->exists = true;
+	ItemPointerSetInvalid(&row->place);
 	row->row = (MbUserRow)
 	{
-		.tier = IS_NULL(MB_COL_TIER) ? MB_NO_TEXT : mb_binding_label_text(b, MB_COL_TIER, VALUE(MB_COL_TIER)),
-		.status = IS_NULL(MB_COL_STATUS) ? MB_STATUS_OTHER :
-			mb_status_from_label(mb_binding_label_text(b, MB_COL_STATUS, VALUE(MB_COL_STATUS))),
-		.customer_id = mb_spi_text(VALUE(MB_COL_CUSTOMER_ID), IS_NULL(MB_COL_CUSTOMER_ID)),
-		.subscription_id = mb_spi_text(VALUE(MB_COL_SUBSCRIPTION_ID), IS_NULL(MB_COL_SUBSCRIPTION_ID)),
-		.price_id = mb_spi_text(VALUE(MB_COL_PRICE_ID), IS_NULL(MB_COL_PRICE_ID)),
-		.period_start = IS_NULL(MB_COL_PERIOD_START) ? MB_NO_TIME : DatumGetTimestamp(VALUE(MB_COL_PERIOD_START)),
-		.period_end = IS_NULL(MB_COL_PERIOD_END) ? MB_NO_TIME : DatumGetTimestamp(VALUE(MB_COL_PERIOD_END)),
-		.cancel_at_period_end = !IS_NULL(MB_COL_CANCEL_AT_PERIOD_END) && DatumGetBool(VALUE(MB_COL_CANCEL_AT_PERIOD_END)),
+		.tier = nulls[MB_COL_TIER] ? MB_NO_TEXT : mb_binding_label_text(b, MB_COL_TIER, values[MB_COL_TIER]),
+		.status = nulls[MB_COL_STATUS] ? MB_STATUS_OTHER :
+			mb_status_from_label(mb_binding_label_text(b, MB_COL_STATUS, values[MB_COL_STATUS])),
+		.customer_id = mb_spi_text(values[MB_COL_CUSTOMER_ID], nulls[MB_COL_CUSTOMER_ID]),
+		.subscription_id = mb_spi_text(values[MB_COL_SUBSCRIPTION_ID], nulls[MB_COL_SUBSCRIPTION_ID]),
+		.price_id = mb_spi_text(values[MB_COL_PRICE_ID], nulls[MB_COL_PRICE_ID]),
+		.period_start = nulls[MB_COL_PERIOD_START] ? MB_NO_TIME : DatumGetTimestamp(values[MB_COL_PERIOD_START]),
+		.period_end = nulls[MB_COL_PERIOD_END] ? MB_NO_TIME : DatumGetTimestamp(values[MB_COL_PERIOD_END]),
+		.cancel_at_period_end = !nulls[MB_COL_CANCEL_AT_PERIOD_END] && DatumGetBool(values[MB_COL_CANCEL_AT_PERIOD_END]),
 	};
-#undef VALUE
-#undef IS_NULL
 }
 
 /* Write the rows that exist, or those that do not; false as mb_app_table_write. */
 static bool
 write_rows(MbBinding *b, const MbAppRow *rows, int nrows, bool exists)
 {
-	SPIPlanPtr *plan = exists ? &b->plan_update : &b->plan_insert;
-	Oid			types[3] = {get_array_type(b->row_type), b->type[MB_COL_UPDATED_AT], b->type[MB_COL_CREATED_AT]};
-	Datum		args[3];
+	bool		by_place = exists && b->keeps_places;
+	SPIPlanPtr *plan;
+	Oid			types[4] = {get_array_type(b->row_type), b->type[MB_COL_UPDATED_AT], b->type[MB_COL_CREATED_AT], TIDARRAYOID};
+	Datum		args[4];
+	Datum	   *places = palloc(Max(nrows, 1) * sizeof(Datum));
 	Identity	identity;
-	int			count;
+	int			count = 0;
 
-	args[0] = rows_array(b, rows, nrows, exists, &count);
-	args[1] = args[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	for (int i = 0; i < nrows; i++)
+		if (rows[i].exists == exists)
+		{
+			by_place &= ItemPointerIsValid(&rows[i].place);
+			places[count++] = PointerGetDatum(&rows[i].place);
+		}
 	if (count == 0)
 		return true;
+	args[0] = rows_array(b, rows, nrows, exists, count);
+	args[1] = args[2] = TimestampTzGetDatum(GetCurrentTimestamp());
+	args[3] = mb_spi_array(places, by_place ? count : 0, TIDOID);
+	plan = by_place ? &b->plan_update_places : exists ? &b->plan_update : &b->plan_insert;
 	if (*plan == NULL)
-		*plan = mb_spi_prepare(exists ? update_sql(b) : insert_sql(b), 3, types);
+		*plan = mb_spi_prepare(exists ? update_sql(b, by_place) : insert_sql(b), 4, types);
 	become_owner(b, &identity);
 	mb_spi_execute(*plan, args, false, exists ? SPI_OK_UPDATE : SPI_OK_INSERT);
 	become_self(&identity);
@@ -456,15 +517,14 @@ write_rows(MbBinding *b, const MbAppRow *rows, int nrows, bool exists)
  * representation as one with a zone.
  */
 static Datum
-rows_array(const MbBinding *b, const MbAppRow *rows, int nrows, bool exists, int *count)
+rows_array(const MbBinding *b, const MbAppRow *rows, int nrows, bool exists, int count)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc(b->row_type, -1);
-	Datum	   *elements = palloc(Max(nrows, 1) * sizeof(Datum));
+	Datum	   *elements = palloc(count * sizeof(Datum));
 	Datum	   *values = palloc0(desc->natts * sizeof(Datum));
 	bool	   *nulls = palloc(desc->natts * sizeof(bool));
 
-	*count = 0;
-	for (int i = 0; i < nrows; i++)
+	for (int i = 0, n = 0; i < nrows; i++)
 	{
 		const MbUserRow *row = &rows[i].row;
 
@@ -490,10 +550,10 @@ rows_array(const MbBinding *b, const MbAppRow *rows, int nrows, bool exists, int
 		SET(MB_COL_PERIOD_END, row->period_end == MB_NO_TIME, TimestampGetDatum(row->period_end));
 		SET(MB_COL_CANCEL_AT_PERIOD_END, false, BoolGetDatum(row->cancel_at_period_end));
 #undef SET
-		elements[(*count)++] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+		elements[n++] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 	}
 	ReleaseTupleDesc(desc);
-	return mb_spi_array(elements, *count, b->row_type);
+	return mb_spi_array(elements, count, b->row_type);
 }
 
 /* Prisma makes ids on the client, so the column has no default. */
@@ -513,7 +573,7 @@ new_id(const MbBinding *b)
 }
 
 static char *
-update_sql(const MbBinding *b)
+update_sql(const MbBinding *b, bool by_place)
 {
 	StringInfoData sql;
 
@@ -521,7 +581,10 @@ update_sql(const MbBinding *b)
 	appendStringInfo(&sql, "UPDATE %s AS t SET %s = $2", b->name, b->quoted[MB_COL_UPDATED_AT]);
 	for (int column = MB_COL_TIER; column <= MB_COL_CANCEL_AT_PERIOD_END; column++)
 		appendStringInfo(&sql, ", %s = %s", b->quoted[column], new_value(b, column));
-	appendStringInfo(&sql, " FROM pg_catalog.unnest($1) AS n WHERE t.%1$s OPERATOR(pg_catalog.=) n.%1$s", b->quoted[MB_COL_USER_ID]);
+	if (by_place)
+		appendStringInfoString(&sql, " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($4)) AS n WHERE t.ctid OPERATOR(pg_catalog.=) n.unnest");
+	else
+		appendStringInfo(&sql, " FROM pg_catalog.unnest($1) AS n WHERE t.%1$s OPERATOR(pg_catalog.=) n.%1$s", b->quoted[MB_COL_USER_ID]);
 	return sql.data;
 }
 

@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "storage/itemptr.h"
+
 #include "utils/portal.h"
 
 #include "entitlement.h"
@@ -17,6 +19,7 @@ typedef struct MbAppRow
 	MbText		user_id;
 	bool		exists;			/* to be written: was it there when locked? */
 	MbUserRow	row;
+	ItemPointerData place;		/* of the version that was locked, if known */
 } MbAppRow;
 
 /*
@@ -73,7 +76,7 @@ extern MbAppRow *mb_app_table_find(const MbText *users, int nusers,
 extern MbAppRow *mb_app_table_holders(const MbText *subscriptions, int nsubscriptions, int *count);
 
 /*
- * Lock the rows of these users, in the table's order of users, and read
+ * Lock the rows of these users, always in the same order of users, and read
  * them.  "users" are canonical.  Needs an SPI connection.
  */
 extern MbAppRow *mb_app_table_lock(const MbText *users, int nusers, int *count);

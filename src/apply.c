@@ -4,9 +4,11 @@
  *	  transaction.
  *
  * The way of a batch:
- *	1. which subscriptions and customers are the events about?
+ *	1. which subscriptions and customers are the events about, and what is
+ *	   known of them?
  *	2. lock customers whose link is unknown or would change
- *	3. lock the subscriptions (all of a customer's, if its user changes)
+ *	3. lock the subscriptions (all of a customer's, if its user changes), or
+ *	   see at step 5 that they are as they were
  *	4. decide in memory, per subscription, event by event
  *	5. write the customers and subscriptions that changed
  *	6. lock the rows of their users, read all subscriptions of these users,
@@ -45,11 +47,15 @@
 static void apply(MbBatch *batch, bool guarded);
 static void collect(MbBatch *batch);
 static bool is_wanted(const MbApplyEvent *event);
+static void read_subscriptions(MbBatch *batch);
 static void lock_subscriptions(MbBatch *batch);
+static MbText *subscription_ids(const MbBatch *batch, int more);
+static void take_row(const MbBatch *batch, MbBatchSubscription *subscription, const MbSubscription *row, const MbPlace *place);
 static void decide_states(MbBatch *batch);
 static void write_ours(MbBatch *batch);
 static void collect_users(MbBatch *batch);
 static void blame(MbDerived *derived, MbText user_id, MbText event_id);
+static int	find_user(const MbDerived *derived, MbText user_id);
 static void derive_guarded(MbBatch *batch);
 static void rethrow_unless_kept(ErrorData *error);
 static void derive(void *arg);
@@ -74,6 +80,7 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry,
 	/* A missing table is an error before any row is locked. */
 	mb_app_table_lock_table();
 
+	read_subscriptions(&batch);
 	mb_links_read(&batch);
 	adopted = mb_links_adopt(&batch, &nadopted);
 	if (nadopted > 0)
@@ -83,6 +90,7 @@ mb_apply_events(MbApplyEvent *events, int nevents, bool guarded, bool can_retry,
 		memcpy(batch.events, adopted, nadopted * sizeof(MbApplyEvent));
 		memcpy(batch.events + nadopted, events, nevents * sizeof(MbApplyEvent));
 		collect(&batch);
+		read_subscriptions(&batch);
 		mb_links_read(&batch);
 	}
 	apply(&batch, guarded);
@@ -123,7 +131,6 @@ apply(MbBatch *batch, bool guarded)
 {
 	mb_links_decide(batch);
 	lock_subscriptions(batch);
-	mb_links_check(batch);
 	decide_states(batch);
 	write_ours(batch);
 	collect_users(batch);
@@ -202,55 +209,101 @@ is_wanted(const MbApplyEvent *event)
 	return event->event.kind != MB_EVENT_IGNORED && !event->busy;
 }
 
-/* Step 3: also the other subscriptions of customers whose user changes. */
+/* Step 1: what is known of the subscriptions. */
+static void
+read_subscriptions(MbBatch *batch)
+{
+	MbText	   *ids = subscription_ids(batch, 0);
+	MbPlace    *places;
+	int			n;
+	MbSubscription *rows = mb_store_read_subscriptions(ids, batch->nsubscriptions, false, &places, &n);
+	int			s = 0;
+
+	/* both are sorted by id */
+	for (int i = 0; i < n; i++)
+	{
+		while (mb_text_cmp(ids[s], rows[i].subscription_id) < 0)
+			s++;
+		take_row(batch, &batch->subscriptions[s], &rows[i], &places[i]);
+	}
+}
+
+/*
+ * Step 3: also the other subscriptions of customers whose user changes.  A
+ * batch that can be tried again need not lock the others: that each is still
+ * as it was read will be seen when it is updated.  What an event does not
+ * change by now, it cannot change any more, since marks only grow.
+ */
 static void
 lock_subscriptions(MbBatch *batch)
 {
-	MbText	   *ids = palloc(Max(batch->nsubscriptions, 1) * sizeof(MbText));
 	MbText	   *bound = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
-	MbSubscription *locked;
-	ItemPointerData *tids;
 	MbBatchSubscription *old = batch->subscriptions;
 	int			nold = batch->nsubscriptions;
+	MbText	   *others = NULL;
+	MbText	   *ids;
+	MbSubscription *locked;
+	MbPlace    *places;
 	int			nbound = 0;
+	int			nothers = 0;
 	int			nlocked;
-	int			n = 0;
+	int			n;
 	int			o = 0;
+	int			l = 0;
 
-	for (int i = 0; i < nold; i++)
-		ids[i] = old[i].subscription.subscription_id;
 	for (int i = 0; i < batch->ncustomers; i++)
 		if (batch->customers[i].bound)
 			bound[nbound++] = batch->customers[i].customer.customer_id;
-	if (nold == 0 && nbound == 0)
+	if (nbound == 0 && (nold == 0 || (batch->can_retry && mb_store_updates_subscriptions_directly())))
 		return;
-	locked = mb_store_lock_subscriptions(ids, nold, bound, nbound, &tids, &nlocked);
+	if (nbound > 0)
+		others = mb_store_subscriptions_of_customers(bound, nbound, &nothers);
+	ids = subscription_ids(batch, nothers);
+	for (int i = 0; i < nothers; i++)
+		ids[nold + i] = others[i];
+	n = mb_text_sort_unique(ids, nold + nothers);
+	locked = mb_store_read_subscriptions(ids, n, true, &places, &nlocked);
 
-	/* Both are sorted by id: merge what is locked into what is asked for. */
-	batch->subscriptions = palloc0((nold + nlocked) * sizeof(MbBatchSubscription));
-	for (int l = 0; l < nlocked || o < nold;)
+	batch->subscriptions = palloc0(Max(n, 1) * sizeof(MbBatchSubscription));
+	batch->nsubscriptions = n;
+	for (int i = 0; i < n; i++)
 	{
-		MbBatchSubscription *subscription = &batch->subscriptions[n++];
-		int			cmp = l == nlocked ? -1 : 1;
+		MbBatchSubscription *subscription = &batch->subscriptions[i];
 
-		if (l < nlocked && o < nold)
-			cmp = mb_text_cmp(old[o].subscription.subscription_id, locked[l].subscription_id);
+		mb_subscription_init(&subscription->subscription, ids[i]);
 		subscription->customer = subscription->last_event = -1;
-		if (cmp <= 0)
-			*subscription = old[o++];
-		if (cmp >= 0)
+		if (o < nold && mb_text_eq(old[o].subscription.subscription_id, ids[i]))
+			subscription->customer = old[o++].customer;
+		if (l < nlocked && mb_text_eq(locked[l].subscription_id, ids[i]))
 		{
-			subscription->tid = tids[l];
-			subscription->subscription = locked[l++];
-			subscription->exists = true;
-			if (subscription->customer < 0 && subscription->subscription.customer_id.data != NULL)
-				subscription->customer = mb_batch_find_customer(batch, subscription->subscription.customer_id);
+			take_row(batch, subscription, &locked[l], &places[l]);
+			l++;
 		}
 	}
-	batch->nsubscriptions = n;
 	for (int i = 0; n > nold && i < batch->nevents; i++)
 		if (batch->events[i].subscription >= 0)
 			batch->events[i].subscription = mb_batch_find_subscription(batch, batch->events[i].event.subscription_id);
+}
+
+/* With room for more. */
+static MbText *
+subscription_ids(const MbBatch *batch, int more)
+{
+	MbText	   *ids = palloc((batch->nsubscriptions + more + 1) * sizeof(MbText));
+
+	for (int i = 0; i < batch->nsubscriptions; i++)
+		ids[i] = batch->subscriptions[i].subscription.subscription_id;
+	return ids;
+}
+
+static void
+take_row(const MbBatch *batch, MbBatchSubscription *subscription, const MbSubscription *row, const MbPlace *place)
+{
+	subscription->subscription = *row;
+	subscription->place = *place;
+	subscription->exists = true;
+	if (subscription->customer < 0 && row->customer_id.data != NULL)
+		subscription->customer = mb_batch_find_customer(batch, row->customer_id);
 }
 
 /* Step 4. */
@@ -297,6 +350,7 @@ decide_states(MbBatch *batch)
 		subscription->won_user = subscription->exists && subscription->left_user.data == NULL;
 		subscription->subscription.user_id = customer->user_id;
 		subscription->subscription.weak_link = weak_link;
+		subscription->subscription.link_created = customer->created;
 		subscription->changed = true;
 	}
 }
@@ -324,13 +378,14 @@ write_ours(MbBatch *batch)
 			inserts[ninserts++] = &subscription->subscription;
 		else if (subscription->changed)
 		{
-			tids[nupdates] = subscription->tid;
+			tids[nupdates] = subscription->place.version;
 			updates[nupdates++] = &subscription->subscription;
 		}
 	}
 	mb_store_save_customers(customers, ncustomers);
-	mb_store_insert_subscriptions(inserts, ninserts);
+	/* those that exist are locked first, everywhere */
 	mb_store_update_subscriptions(updates, tids, nupdates);
+	mb_store_insert_subscriptions(inserts, ninserts);
 }
 
 /*
@@ -363,6 +418,23 @@ collect_users(MbBatch *batch)
 	}
 	derived->nusers = mb_text_sort_unique(derived->users, n);
 
+	/*
+	 * who may have no other subscription than one that is locked by its
+	 * update
+	 */
+	derived->known = palloc0(Max(derived->nusers, 1) * sizeof(MbSubscription *));
+	derived->roots = palloc(Max(derived->nusers, 1) * sizeof(ItemPointerData));
+	for (int i = 0; i < batch->nsubscriptions; i++)
+	{
+		const MbBatchSubscription *subscription = &batch->subscriptions[i];
+		int			user = subscription->exists && subscription->changed ? find_user(derived, subscription->subscription.user_id) : -1;
+
+		if (user < 0)
+			continue;
+		derived->known[user] = &subscription->subscription;
+		derived->roots[user] = subscription->place.root;
+	}
+
 	/* what is to blame for a change, in the history: the last event */
 	derived->events = palloc0(Max(derived->nusers, 1) * sizeof(MbText));
 	for (int i = 0; i < batch->nevents; i++)
@@ -379,10 +451,16 @@ collect_users(MbBatch *batch)
 static void
 blame(MbDerived *derived, MbText user_id, MbText event_id)
 {
-	int			user = user_id.data == NULL ? -1 : mb_text_find(derived->users, derived->nusers, user_id);
+	int			user = find_user(derived, user_id);
 
 	if (user >= 0)
 		derived->events[user] = event_id;
+}
+
+static int
+find_user(const MbDerived *derived, MbText user_id)
+{
+	return user_id.data == NULL ? -1 : mb_text_find(derived->users, derived->nusers, user_id);
 }
 
 /*

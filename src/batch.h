@@ -10,10 +10,12 @@
 #include "apply.h"
 #include "customer.h"
 #include "derive.h"
+#include "store.h"
 
 typedef struct MbBatchCustomer
 {
 	MbCustomer	customer;		/* first: found by its id */
+	bool		read;			/* else no event can change it, see links.c */
 	bool		lock;
 	bool		changed;
 	bool		bound;			/* to a user, or to another one, or by a claim
@@ -24,9 +26,8 @@ typedef struct MbBatchCustomer
 typedef struct MbBatchSubscription
 {
 	MbSubscription subscription;	/* first: found by its id */
-	bool		has_user;		/* before it was locked */
 	bool		exists;
-	ItemPointerData tid;		/* of the row that exists */
+	MbPlace		place;			/* of the row that exists */
 	bool		changed;
 	bool		won_user;		/* it had none */
 	MbText		left_user;		/* who had it before its customer was bound */
@@ -46,7 +47,6 @@ typedef struct MbBatch
 	int			ncustomers;
 	bool		can_retry;		/* after a serialization failure, by itself */
 	bool		careful;		/* there are rows locked already */
-	bool		users_assumed;	/* see mb_links_check() */
 	MbEvent    *known;			/* events read again for ties, sorted by id */
 	int			nknown;
 	MbDerived	derived;		/* of every user concerned */

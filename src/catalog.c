@@ -51,12 +51,15 @@ typedef enum CachedTable
 								 * those below */
 	TABLE_QUOTA_RESERVATION,
 	TABLE_QUOTA_REQUEST,
+	TABLE_CUSTOMER,
+	TABLE_SUBSCRIPTION,
 	NUM_CACHED_TABLES
 } CachedTable;
 
 static const char *const table_names[NUM_CACHED_TABLES] = {
 	"tier", "price", "feature", "plan_limit", "other_access", "quota_grant", "forgotten",
-	"usage", "quota_reservation", "quota_request"
+	"usage", "quota_reservation", "quota_request",
+	"stripe_customer", "stripe_subscription"
 };
 
 static Oid	relids[NUM_CACHED_TABLES];
@@ -276,7 +279,8 @@ load(void)
 	context = AllocSetContextCreate(CurTransactionContext, "mb catalog", ALLOCSET_SMALL_SIZES);
 	old_context = MemoryContextSwitchTo(context);
 	new = palloc0(sizeof(MbCatalog));
-	new->subscription_relid = get_relname_relid("stripe_subscription", schema);
+	new->customer_relid = relids[TABLE_CUSTOMER];
+	new->subscription_relid = relids[TABLE_SUBSCRIPTION];
 	new->inbox_relid = get_relname_relid("webhook_inbox", schema);
 	new->history_relid = get_relname_relid("subscription_history", schema);
 	new->other_access_relid = relids[TABLE_OTHER_ACCESS];
@@ -284,6 +288,9 @@ load(void)
 	new->quota_grant_relid = relids[TABLE_QUOTA_GRANT];
 	new->quota_reservation_relid = relids[TABLE_QUOTA_RESERVATION];
 	new->quota_request_relid = relids[TABLE_QUOTA_REQUEST];
+	prepare_probe(&new->customer_probe, new->customer_relid, 1, 1, true, InvalidOid);
+	prepare_probe(&new->subscription_probe, new->subscription_relid, 1, 1, true, InvalidOid);
+	prepare_probe(&new->subscription_user_probe, new->subscription_relid, 3, 1, false, InvalidOid);
 	prepare_probe(&new->other_access_probe, new->other_access_relid, 1, 1, false, InvalidOid);
 	prepare_probe(&new->usage_probe, new->usage_relid, 1, 3, true, InvalidOid);
 	prepare_probe(&new->quota_grant_probe, new->quota_grant_relid, 2, 2, false, InvalidOid);

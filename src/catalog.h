@@ -17,7 +17,11 @@ typedef struct MbCatalog
 	bool		has_other_access;	/* does any user have a row in it? */
 
 	/* our tables */
+	Oid			customer_relid;
+	MbProbe		customer_probe; /* by customer_id */
 	Oid			subscription_relid;
+	MbProbe		subscription_probe; /* by subscription_id */
+	MbProbe		subscription_user_probe;	/* by user_id */
 	Oid			inbox_relid;
 	Oid			history_relid;
 	Oid			other_access_relid;

@@ -40,6 +40,18 @@ typedef TU_UpdateIndexes MbUpdateIndexes;
 typedef bool MbUpdateIndexes;
 #endif
 
+/* Into all indexes, after an update. */
+#if PG_VERSION_NUM >= 160000
+#define mb_insert_index_tuples(info, slot, estate, update_indexes) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, (update_indexes) == TU_Summarizing)
+#elif PG_VERSION_NUM >= 140000
+#define mb_insert_index_tuples(info, slot, estate, update_indexes) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
+#else
+#define mb_insert_index_tuples(info, slot, estate, update_indexes) \
+	((estate)->es_result_relation_info = (info), ExecInsertIndexTuples(slot, estate, false, NULL, NIL))
+#endif
+
 #if PG_VERSION_NUM >= 140000
 #define mb_index_insert(index, values, isnull, tid, heap, unique_check) \
 	index_insert(index, values, isnull, tid, heap, unique_check, false, NULL)

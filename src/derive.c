@@ -17,9 +17,10 @@
 #include "settings.h"
 #include "store.h"
 
-static MbSubscription *counted_subscriptions(MbDerived *derived, int *count);
+static const MbSubscription **counted_subscriptions(MbDerived *derived, int *count);
+static const MbSubscription **all_subscriptions(const MbDerived *derived, int *count);
 static void derive_holders(const MbDerived *derived, const MbAppRow *current);
-static void release_subscriptions(MbDerived *derived, const MbAppRow *current);
+static bool release_subscriptions(MbDerived *derived, const MbAppRow *current);
 static bool derive_user(MbDerived *derived, int user, const MbSubscription *const *subscriptions, int n,
 						MbTime now, MbOtherAccess *access, int *naccess);
 static bool shows_lost_subscription(const MbUserRow *row, const MbSubscription *const *subscriptions, int n);
@@ -52,8 +53,7 @@ mb_derive(MbDerived *derived)
 		int			nlocked;
 		MbAppRow   *locked = mb_app_table_lock(derived->users, derived->nusers, &nlocked);
 		int			nsubscriptions;
-		MbSubscription *subscriptions = counted_subscriptions(derived, &nsubscriptions);
-		const MbSubscription **sorted = palloc(Max(nsubscriptions, 1) * sizeof(MbSubscription *));
+		const MbSubscription **subscriptions = counted_subscriptions(derived, &nsubscriptions);
 		MbAppRow   *writes = palloc(derived->nusers * sizeof(MbAppRow));
 		MbAppRow   *current = palloc0(derived->nusers * sizeof(MbAppRow));
 		MbOtherAccess *access = palloc(Max(nsubscriptions, 1) * sizeof(MbOtherAccess));
@@ -74,17 +74,14 @@ mb_derive(MbDerived *derived)
 		}
 		derived->rows = palloc(derived->nusers * sizeof(MbAppRow));
 		memcpy(derived->rows, current, derived->nusers * sizeof(MbAppRow));
-		for (int i = 0; i < nsubscriptions; i++)
-			sorted[i] = &subscriptions[i];
-		qsort(sorted, nsubscriptions, sizeof(MbSubscription *), subscription_user_cmp);
 
 		for (int user = 0; user < derived->nusers; user++)
 		{
 			int			first = s;
 
-			while (s < nsubscriptions && mb_text_eq(sorted[s]->user_id, derived->users[user]))
+			while (s < nsubscriptions && mb_text_eq(subscriptions[s]->user_id, derived->users[user]))
 				s++;
-			if (!derive_user(derived, user, sorted + first, s - first, now, access, &naccess))
+			if (!derive_user(derived, user, subscriptions + first, s - first, now, access, &naccess))
 				continue;
 			derived->row_changed[user] = true;
 			if (!derived->rows[user].exists && tried[user])
@@ -97,7 +94,9 @@ mb_derive(MbDerived *derived)
 			derived->rows[user].exists = true;
 		}
 		derive_holders(derived, current);
-		release_subscriptions(derived, current);
+		if (release_subscriptions(derived, current))
+			for (int i = 0; i < nwrites; i++)
+				ItemPointerSetInvalid(&writes[i].place);
 		if (!mb_app_table_write(writes, nwrites))
 			continue;
 
@@ -117,18 +116,13 @@ mb_derive(MbDerived *derived)
  * does not depend on which comes first.
  */
 MbText *
-mb_derive_uncounted(const MbSubscription *subscriptions, int nsubscriptions, int *count)
+mb_derive_uncounted(MbText *users, int nusers, int *count)
 {
-	MbText	   *users = palloc(Max(nsubscriptions, 1) * sizeof(MbText));
 	MbText	   *result;
 	MbCustomer *customers;
-	int			nusers = 0;
 	int			ncustomers;
 
 	*count = 0;
-	for (int i = 0; i < nsubscriptions; i++)
-		if (subscriptions[i].weak_link)
-			users[nusers++] = subscriptions[i].user_id;
 	if (nusers == 0)
 		return NULL;
 
@@ -145,27 +139,78 @@ mb_derive_uncounted(const MbSubscription *subscriptions, int nsubscriptions, int
 	return result;
 }
 
-/* All subscriptions of the users that count for them. */
-static MbSubscription *
+/* All subscriptions of the users that count for them, sorted by user. */
+static const MbSubscription **
 counted_subscriptions(MbDerived *derived, int *count)
 {
-	MbSubscription *subscriptions = mb_store_subscriptions_of_users(derived->users, derived->nusers, count);
+	const MbSubscription **subscriptions = all_subscriptions(derived, count);
+	MbText	   *claimants = palloc(Max(*count, 1) * sizeof(MbText));
+	int			nclaimants = 0;
 	int			n = 0;
 
-	derived->uncounted_customers = mb_derive_uncounted(subscriptions, *count, &derived->nuncounted);
+	for (int i = 0; i < *count; i++)
+		if (subscriptions[i]->weak_link)
+			claimants[nclaimants++] = subscriptions[i]->user_id;
+	derived->uncounted_customers = mb_derive_uncounted(claimants, nclaimants, &derived->nuncounted);
 	derived->claimed_customers = palloc(Max(*count, 1) * sizeof(MbText));
 	derived->nclaimed = 0;
 	for (int i = 0; i < *count; i++)
 	{
-		if (subscriptions[i].weak_link &&
-			mb_text_find(derived->uncounted_customers, derived->nuncounted, subscriptions[i].customer_id) >= 0)
+		if (subscriptions[i]->weak_link &&
+			mb_text_find(derived->uncounted_customers, derived->nuncounted, subscriptions[i]->customer_id) >= 0)
 			continue;
-		if (subscriptions[i].weak_link)
-			derived->claimed_customers[derived->nclaimed++] = subscriptions[i].customer_id;
+		if (subscriptions[i]->weak_link)
+			derived->claimed_customers[derived->nclaimed++] = subscriptions[i]->customer_id;
 		subscriptions[n++] = subscriptions[i];
 	}
 	*count = n;
+	qsort(subscriptions, n, sizeof(MbSubscription *), subscription_user_cmp);
 	return subscriptions;
+}
+
+/*
+ * Most users have one subscription, and it is the one that was just written:
+ * if the index has no other, none has to be read.  Who adds one from now on
+ * will wait for the user's row, and see ours.
+ */
+static const MbSubscription **
+all_subscriptions(const MbDerived *derived, int *count)
+{
+	MbText	   *users = palloc(derived->nusers * sizeof(MbText));
+	ItemPointerData *roots = palloc(derived->nusers * sizeof(ItemPointerData));
+	const MbSubscription **known = palloc(derived->nusers * sizeof(MbSubscription *));
+	bool	   *only = palloc(derived->nusers * sizeof(bool));
+	MbText	   *others = palloc(derived->nusers * sizeof(MbText));
+	const MbSubscription **result;
+	MbSubscription *read = NULL;
+	int			n = 0;
+	int			nothers = 0;
+	int			nread = 0;
+
+	for (int user = 0; user < derived->nusers; user++)
+		if (derived->known != NULL && derived->known[user] != NULL)
+		{
+			users[n] = derived->users[user];
+			roots[n] = derived->roots[user];
+			known[n++] = derived->known[user];
+		}
+		else
+			others[nothers++] = derived->users[user];
+	if (n > 0)
+		mb_store_have_only(users, roots, n, only);
+	*count = 0;
+	for (int i = 0; i < n; i++)
+		if (only[i])
+			known[(*count)++] = known[i];
+		else
+			others[nothers++] = users[i];
+	if (nothers > 0)
+		read = mb_store_subscriptions_of_users(others, nothers, &nread);
+	result = palloc(Max(*count + nread, 1) * sizeof(MbSubscription *));
+	memcpy(result, known, *count * sizeof(MbSubscription *));
+	for (int i = 0; i < nread; i++)
+		result[(*count)++] = &read[i];
+	return result;
 }
 
 /*
@@ -199,9 +244,10 @@ derive_holders(const MbDerived *derived, const MbAppRow *current)
 
 /*
  * A subscription that goes from one user's row to another's must leave the
- * first before it enters the second, since its column is unique.
+ * first before it enters the second, since its column is unique.  True if one
+ * did: its row's place is another one then.
  */
-static void
+static bool
 release_subscriptions(MbDerived *derived, const MbAppRow *current)
 {
 	MbText	   *taken = palloc(derived->nusers * sizeof(MbText));
@@ -223,6 +269,7 @@ release_subscriptions(MbDerived *derived, const MbAppRow *current)
 			releases[n++].row.subscription_id = MB_NO_TEXT;
 		}
 	mb_app_table_write(releases, n);
+	return n > 0;
 }
 
 /*

@@ -17,6 +17,9 @@ typedef struct MbDerived
 	int			nusers;
 	MbText	   *events;			/* per user: what is to blame for a change; no
 								 * text: no event.  NULL: none is */
+	const MbSubscription **known;	/* per user: a subscription that this
+									 * transaction has updated, or NULL; */
+	ItemPointerData *roots;		/* where it is.  NULL: none is known */
 
 	/* results */
 	MbAppRow   *rows;			/* per user: the row as it is then */
@@ -38,9 +41,9 @@ typedef struct MbDerived
 extern void mb_derive(MbDerived *derived);
 
 /*
- * The customers among these subscriptions' users' that are theirs by a claim
- * that does not count; sorted.  Needs an SPI connection.
+ * The customers of these users that are theirs by a claim that does not
+ * count; sorted.  Sorts "users".  Needs an SPI connection.
  */
-extern MbText *mb_derive_uncounted(const MbSubscription *subscriptions, int nsubscriptions, int *count);
+extern MbText *mb_derive_uncounted(MbText *users, int nusers, int *count);
 
 #endif							/* MB_DERIVE_H */

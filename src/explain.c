@@ -114,7 +114,7 @@ add_subscriptions(Candidates *candidates, const MbCatalog *catalog, MbText user_
 	int			nsubscriptions;
 	MbSubscription *subscriptions = mb_store_subscriptions_seen(&user_id, 1, &nsubscriptions);
 	int			nuncounted;
-	MbText	   *uncounted = mb_derive_uncounted(subscriptions, nsubscriptions, &nuncounted);
+	MbText	   *uncounted = mb_derive_uncounted(&user_id, 1, &nuncounted);
 	int			nothers;
 	MbOtherAccess *others = mb_store_other_access(&user_id, 1, &nothers);
 	bool		shown = false;

@@ -21,11 +21,8 @@
 /* see lock_users() */
 #define USER_LOCKS 256
 
-/* Did every subscription of the last batch have a user? */
-static bool all_had_users = false;
-
+static bool is_settled(const MbBatch *batch, const MbApplyEvent *event);
 static bool names_another(const MbApplyEvent *event, const MbCustomer *customer);
-static void find_users(MbBatch *batch);
 static bool offer_links(MbBatch *batch, MbApplyEvent *event);
 static void lock_users(const MbBatch *batch);
 static void lock_customers(MbBatch *batch);
@@ -37,16 +34,42 @@ mb_links_read(MbBatch *batch)
 {
 	MbText	   *ids = palloc(Max(batch->ncustomers, 1) * sizeof(MbText));
 	MbCustomer *found;
+	int			nids = 0;
 	int			n;
 
-	if (batch->ncustomers == 0)
-		return;
+	for (int i = 0; i < batch->nevents; i++)
+		if (batch->events[i].customer >= 0 && !is_settled(batch, &batch->events[i]))
+			batch->customers[batch->events[i].customer].read = true;
 	for (int i = 0; i < batch->ncustomers; i++)
-		ids[i] = batch->customers[i].customer.customer_id;
-	found = mb_store_read_customers(ids, batch->ncustomers, &n);
+		if (batch->customers[i].read)
+			ids[nids++] = batch->customers[i].customer.customer_id;
+	if (nids == 0)
+		return;
+	found = mb_store_read_customers(ids, nids, &n);
 	for (int i = 0; i < n; i++)
 		batch->customers[mb_batch_find_customer(batch, found[i].customer_id)].customer = found[i];
-	find_users(batch);
+}
+
+/*
+ * Does the subscription's row show that the event cannot change the link?  It
+ * says whose the customer is, like all of the customer's subscriptions, and
+ * how old the link is at least; only an older event of the same user would
+ * make it older.
+ */
+static bool
+is_settled(const MbBatch *batch, const MbApplyEvent *event)
+{
+	const MbSubscription *known;
+
+	if (event->subscription < 0 ||
+		(event->event.kind != MB_EVENT_SUBSCRIPTION && event->event.kind != MB_EVENT_PAYMENT_FAILED))
+		return false;
+	known = &batch->subscriptions[event->subscription].subscription;
+	if (known->user_id.data == NULL || !mb_text_eq(known->customer_id, event->event.customer_id))
+		return false;
+	return event->event.user_id.data == NULL ||
+		(!known->weak_link && mb_text_eq(known->user_id, event->event.user_id) &&
+		 known->link_created != MB_NO_TIME && event->event.created >= known->link_created);
 }
 
 MbApplyEvent *
@@ -61,7 +84,7 @@ mb_links_adopt(const MbBatch *batch, int *count)
 
 	*count = 0;
 	for (int i = 0; i < batch->ncustomers; i++)
-		if (batch->customers[i].customer.source == MB_LINK_NONE)
+		if (batch->customers[i].read && batch->customers[i].customer.source == MB_LINK_NONE)
 			customers[ncustomers++] = batch->customers[i].customer.customer_id;
 	for (int i = 0; i < batch->nevents; i++)
 	{
@@ -69,12 +92,12 @@ mb_links_adopt(const MbBatch *batch, int *count)
 		const MbCustomer *customer;
 		bool		is_linked;
 
-		if (event->customer < 0 || event->event.kind == MB_EVENT_ADOPTED)
+		if (event->customer < 0 || !batch->customers[event->customer].read || event->event.kind == MB_EVENT_ADOPTED)
 			continue;
 		customer = &batch->customers[event->customer].customer;
 		is_linked = customer->source != MB_LINK_NONE;
 		if (is_linked && event->event.kind != MB_EVENT_LINKED && !names_another(event, customer) &&
-			(event->subscription < 0 || batch->subscriptions[event->subscription].has_user))
+			(event->subscription < 0 || batch->subscriptions[event->subscription].subscription.user_id.data != NULL))
 			continue;
 		if (event->event.user_id.data != NULL)
 			users[nusers++] = event->event.user_id;
@@ -157,9 +180,9 @@ mb_links_decide(MbBatch *batch)
 	{
 		MbApplyEvent *event = &batch->events[i];
 
-		if (event->customer >= 0 &&
+		if (event->customer >= 0 && batch->customers[event->customer].read &&
 			(offer_links(batch, event) ||
-			 (event->subscription >= 0 && !batch->subscriptions[event->subscription].has_user)))
+			 (event->subscription >= 0 && batch->subscriptions[event->subscription].subscription.user_id.data == NULL)))
 			batch->customers[event->customer].lock = true;
 	}
 	for (int i = 0; i < batch->ncustomers; i++)
@@ -173,51 +196,6 @@ mb_links_decide(MbBatch *batch)
 	for (int i = 0; i < batch->nevents; i++)
 		if (batch->events[i].customer >= 0 && batch->customers[batch->events[i].customer].lock)
 			offer_links(batch, &batch->events[i]);
-}
-
-/*
- * Which subscriptions have a user already?  Those of a steady stream all do:
- * after a batch of which that was true, it is taken for granted, and
- * mb_links_check() sees whether it is.  A batch that cannot be tried again by
- * itself has to ask.
- */
-static void
-find_users(MbBatch *batch)
-{
-	int			n = batch->nsubscriptions;
-	MbText	   *ids = palloc(Max(n, 1) * sizeof(MbText));
-	MbText	   *with_user;
-
-	batch->users_assumed = all_had_users && batch->can_retry;
-	for (int i = 0; i < n; i++)
-	{
-		ids[i] = batch->subscriptions[i].subscription.subscription_id;
-		batch->subscriptions[i].has_user = batch->users_assumed;
-	}
-	if (batch->users_assumed || n == 0)
-		return;
-	with_user = mb_store_subscriptions_with_user(ids, n, &n);
-	for (int i = 0; i < n; i++)
-		batch->subscriptions[mb_batch_find_subscription(batch, with_user[i])].has_user = true;
-	all_had_users = n == batch->nsubscriptions;
-}
-
-void
-mb_links_check(const MbBatch *batch)
-{
-	for (int i = 0; batch->users_assumed && i < batch->nsubscriptions; i++)
-	{
-		const MbBatchSubscription *subscription = &batch->subscriptions[i];
-
-		if (subscription->subscription.user_id.data != NULL || subscription->customer < 0 ||
-			batch->customers[subscription->customer].lock)
-			continue;
-		all_had_users = false;
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("subscription \"%.*s\" has no user yet",
-						subscription->subscription.subscription_id.len, subscription->subscription.subscription_id.data)));
-	}
 }
 
 /* Offer what the event says to its customer; true if the customer changes. */

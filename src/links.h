@@ -32,10 +32,4 @@ extern MbApplyEvent *mb_links_adopt_rows(const MbAppRow *rows, int nrows, const 
  */
 extern void mb_links_decide(MbBatch *batch);
 
-/*
- * Once the subscriptions are locked: was what mb_links_decide() took for
- * granted true?  Error 40001 if not.
- */
-extern void mb_links_check(const MbBatch *batch);
-
 #endif							/* MB_LINKS_H */

@@ -49,6 +49,26 @@ extern bool mb_probe_init(MbProbe *probe, Relation rel, const AttrNumber *column
  */
 extern bool mb_probe_usable(const MbProbe *probe);
 
+/* A row, and where the index has it: at the root of its chain of versions. */
+typedef struct MbProbeRow
+{
+	HeapTuple	tuple;
+	ItemPointerData root;
+} MbProbeRow;
+
+/*
+ * The rows of every key of a probe by one column, in the order of the keys,
+ * copied: under the active snapshot, or locked as FOR NO KEY UPDATE does it,
+ * and then as they are now.  The caller has "rel" open.
+ */
+extern MbProbeRow *mb_probe_rows(const MbProbe *probe, Relation rel, const Datum *keys, int nkeys, bool lock, int *count);
+
+/*
+ * For every key: is this root the only entry that the index has, of rows that
+ * anybody may see or is inserting?
+ */
+extern void mb_probe_only(const MbProbe *probe, Relation rel, const Datum *keys, const ItemPointerData *roots, int nkeys, bool *only);
+
 /*
  * Scan under the active snapshot: rows are the user's data, and a statement
  * must see one state of them.  The caller has "rel" open.  After an error the

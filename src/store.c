@@ -1,6 +1,7 @@
 /*
  * store.c
- *	  Set-wise reading and writing of our own tables, through saved plans.
+ *	  Set-wise reading and writing of our own tables: what every batch reads
+ *	  by probes, the rest through saved plans.
  *
  * Rows go in as one array of the table's row type.
  */
@@ -9,31 +10,32 @@
 #include <stddef.h>
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "catalog.h"
+#include "direct.h"
+#include "settings.h"
 #include "spi.h"
 #include "store.h"
 #include "subscription_row.h"
 
 typedef enum PlanId
 {
-	PLAN_READ_CUSTOMERS,
 	PLAN_ADD_CUSTOMERS,
 	PLAN_LOCK_CUSTOMERS,
 	PLAN_CUSTOMERS_OF_USERS,
 	PLAN_SAVE_CUSTOMERS,
-	PLAN_SUBSCRIPTIONS_WITH_USER,
-	PLAN_LOCK_SUBSCRIPTIONS,
-	PLAN_SUBSCRIPTIONS_OF_USERS,
+	PLAN_SUBSCRIPTIONS_OF_CUSTOMERS,
 	PLAN_INSERT_SUBSCRIPTIONS,
 	PLAN_UPDATE_SUBSCRIPTIONS,
 	PLAN_LOCK_FREE_CUSTOMERS,
@@ -55,7 +57,12 @@ static SPIPlanPtr plans[NUM_PLANS];
 static Oid	plans_relid = InvalidOid;	/* of stripe_subscription, in the
 										 * plans */
 
-static MbCustomer *read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int expected, int *count);
+static bool update_directly(const MbSubscription *const *subscriptions, const ItemPointerData *tids, int count);
+static MbProbeRow *probe_now(Relation rel, const MbProbe *probe, const MbText *keys, int nkeys, bool lock, int *count);
+static MbProbeRow *probe_seen(Relation rel, const MbProbe *probe, const MbText *keys, int nkeys, bool lock, int *count);
+static Datum *text_datums(const MbText *texts, int count);
+static MbCustomer read_customer(HeapTuple tuple, TupleDesc desc);
+static MbSubscription *read_subscriptions(const MbProbeRow *rows, int count, TupleDesc desc);
 static MbCustomer *fetched_customers(int *count);
 static MbText *found_ids(PlanId plan, const char *sql, const MbText *ids, int nids, int *count);
 static MbText *fetched_ids(int *count);
@@ -83,11 +90,15 @@ mb_store_begin(void)
 MbCustomer *
 mb_store_read_customers(const MbText *ids, int nids, int *count)
 {
-	return read_customers(PLAN_READ_CUSTOMERS,
-						  "SELECT customer_id, user_id, link_source, link_created, deleted"
-						  " FROM momento_billing.stripe_customer"
-						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY customer_id",
-						  ids, nids, SPI_OK_SELECT, count);
+	const MbCatalog *catalog = mb_catalog_get();
+	Relation	rel = table_open(catalog->customer_relid, AccessShareLock);
+	MbProbeRow *rows = probe_now(rel, &catalog->customer_probe, ids, nids, false, count);
+	MbCustomer *result = palloc(Max(*count, 1) * sizeof(MbCustomer));
+
+	for (int i = 0; i < *count; i++)
+		result[i] = read_customer(rows[i].tuple, RelationGetDescr(rel));
+	table_close(rel, NoLock);
+	return result;
 }
 
 MbCustomer *
@@ -106,11 +117,12 @@ mb_store_lock_customers(const MbText *ids, int nids, int *count)
 	 * transaction with an older snapshot, which could not see what this one
 	 * does to the customer's subscriptions.  The ids are scanned in order.
 	 */
-	return read_customers(PLAN_LOCK_CUSTOMERS,
-						  "UPDATE momento_billing.stripe_customer SET customer_id = customer_id"
-						  " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1)"
-						  " RETURNING customer_id, user_id, link_source, link_created, deleted",
-						  ids, nids, SPI_OK_UPDATE_RETURNING, count);
+	mb_spi_run(&plans[PLAN_LOCK_CUSTOMERS],
+			   "UPDATE momento_billing.stripe_customer SET customer_id = customer_id"
+			   " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1)"
+			   " RETURNING customer_id, user_id, link_source, link_created, deleted",
+			   1, types, args, SPI_OK_UPDATE_RETURNING);
+	return fetched_customers(count);
 }
 
 /* Under the latest snapshot, as the users' subscriptions below. */
@@ -171,15 +183,6 @@ mb_store_save_customers(const MbCustomer *customers, int count)
 }
 
 MbText *
-mb_store_subscriptions_with_user(const MbText *ids, int nids, int *count)
-{
-	return found_ids(PLAN_SUBSCRIPTIONS_WITH_USER,
-					 "SELECT subscription_id FROM momento_billing.stripe_subscription"
-					 " WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1) AND user_id IS NOT NULL ORDER BY subscription_id",
-					 ids, nids, count);
-}
-
-MbText *
 mb_store_known_subscriptions(const MbText *ids, int nids, int *count)
 {
 	return found_ids(PLAN_KNOWN_SUBSCRIPTIONS,
@@ -189,29 +192,30 @@ mb_store_known_subscriptions(const MbText *ids, int nids, int *count)
 }
 
 MbSubscription *
-mb_store_lock_subscriptions(const MbText *ids, int nids, const MbText *customers, int ncustomers,
-							ItemPointerData **tids, int *count)
+mb_store_read_subscriptions(const MbText *ids, int nids, bool lock, MbPlace **places, int *count)
 {
-	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID};
-	Datum		args[] = {mb_spi_text_array(ids, nids), mb_spi_text_array(customers, ncustomers)};
+	const MbCatalog *catalog = mb_catalog_get();
+	Relation	rel = table_open(catalog->subscription_relid, RowShareLock);
+	MbProbeRow *rows = probe_now(rel, &catalog->subscription_probe, ids, nids, lock, count);
+	MbSubscription *result = read_subscriptions(rows, *count, RelationGetDescr(rel));
 
-	mb_spi_run(&plans[PLAN_LOCK_SUBSCRIPTIONS],
-			   plans[PLAN_LOCK_SUBSCRIPTIONS] ? NULL :
-			   psprintf("SELECT %s, ctid FROM momento_billing.stripe_subscription"
-						" WHERE subscription_id OPERATOR(pg_catalog.=) ANY ($1 OPERATOR(pg_catalog.||) ARRAY("
-						"SELECT c.subscription_id FROM momento_billing.stripe_subscription AS c"
-						" WHERE c.customer_id OPERATOR(pg_catalog.=) ANY ($2)))"
-						" ORDER BY subscription_id FOR NO KEY UPDATE", mb_subscription_row_columns("")),
-			   2, types, args, SPI_OK_SELECT);
-	*tids = palloc(Max(SPI_processed, 1) * sizeof(ItemPointerData));
-	for (uint64 i = 0; i < SPI_processed; i++)
+	*places = palloc(Max(*count, 1) * sizeof(MbPlace));
+	for (int i = 0; i < *count; i++)
+		(*places)[i] = (MbPlace)
 	{
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
+		rows[i].tuple->t_self, rows[i].root
+	};
+	table_close(rel, NoLock);
+	return result;
+}
 
-		(*tids)[i] = *(ItemPointer) DatumGetPointer(heap_getattr(SPI_tuptable->vals[i], desc->natts, desc, &isnull));
-	}
-	return mb_subscription_row_fetched(count);
+MbText *
+mb_store_subscriptions_of_customers(const MbText *customers, int ncustomers, int *count)
+{
+	return found_ids(PLAN_SUBSCRIPTIONS_OF_CUSTOMERS,
+					 "SELECT subscription_id FROM momento_billing.stripe_subscription"
+					 " WHERE customer_id OPERATOR(pg_catalog.=) ANY ($1)",
+					 customers, ncustomers, count);
 }
 
 /*
@@ -234,16 +238,25 @@ mb_store_subscriptions_of_users(const MbText *users, int nusers, int *count)
 MbSubscription *
 mb_store_subscriptions_seen(const MbText *users, int nusers, int *count)
 {
-	Oid			types[] = {TEXTARRAYOID};
-	Datum		args[] = {mb_spi_text_array(users, nusers)};
+	const MbCatalog *catalog = mb_catalog_get();
+	Relation	rel = table_open(catalog->subscription_relid, AccessShareLock);
+	MbProbeRow *rows = probe_seen(rel, &catalog->subscription_user_probe, users, nusers, false, count);
+	MbSubscription *result = read_subscriptions(rows, *count, RelationGetDescr(rel));
 
-	if (plans[PLAN_SUBSCRIPTIONS_OF_USERS] == NULL)
-		plans[PLAN_SUBSCRIPTIONS_OF_USERS] =
-			mb_spi_prepare(psprintf("SELECT %s FROM momento_billing.stripe_subscription"
-									" WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)", mb_subscription_row_columns("")),
-						   1, types);
-	mb_spi_execute(plans[PLAN_SUBSCRIPTIONS_OF_USERS], args, true, SPI_OK_SELECT);
-	return mb_subscription_row_fetched(count);
+	table_close(rel, NoLock);
+	return result;
+}
+
+void
+mb_store_have_only(const MbText *users, const ItemPointerData *roots, int nusers, bool *only)
+{
+	const MbCatalog *catalog = mb_catalog_get();
+	Relation	rel = table_open(catalog->subscription_relid, AccessShareLock);
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	mb_probe_only(&catalog->subscription_user_probe, rel, text_datums(users, nusers), roots, nusers, only);
+	PopActiveSnapshot();
+	table_close(rel, NoLock);
 }
 
 void
@@ -278,7 +291,7 @@ mb_store_update_subscriptions(const MbSubscription *const *subscriptions, const 
 	Datum	   *places;
 	char	   *sql = NULL;
 
-	if (count == 0)
+	if (count == 0 || update_directly(subscriptions, tids, count))
 		return;
 	places = palloc(count * sizeof(Datum));
 	for (int i = 0; i < count; i++)
@@ -292,6 +305,16 @@ mb_store_update_subscriptions(const MbSubscription *const *subscriptions, const 
 	mb_spi_run(&plans[PLAN_UPDATE_SUBSCRIPTIONS], sql, 2, types, args, SPI_OK_UPDATE);
 	if (SPI_processed != (uint64) count)
 		elog(ERROR, "updated " UINT64_FORMAT " subscriptions instead of %d", SPI_processed, count);
+}
+
+bool
+mb_store_updates_subscriptions_directly(void)
+{
+	Relation	rel = table_open(plans_relid, RowExclusiveLock);
+	bool		result = !mb_force_spi && mb_direct_is_possible(rel);
+
+	table_close(rel, NoLock);
+	return result;
 }
 
 MbLocked *
@@ -488,14 +511,71 @@ mb_store_end_waiting(const MbText *customers, int count)
 	return SPI_processed;
 }
 
-static MbCustomer *
-read_customers(PlanId plan, const char *sql, const MbText *ids, int nids, int expected, int *count)
+static bool
+update_directly(const MbSubscription *const *subscriptions, const ItemPointerData *tids, int count)
 {
-	Oid			types[] = {TEXTARRAYOID};
-	Datum		args[] = {mb_spi_text_array(ids, nids)};
+	Relation	rel;
+	MbDirect	direct;
 
-	mb_spi_run(&plans[plan], sql, 1, types, args, expected);
-	return fetched_customers(count);
+	if (!mb_store_updates_subscriptions_directly())
+		return false;
+	rel = table_open(plans_relid, RowExclusiveLock);
+	mb_direct_begin(&direct, rel);
+	for (int i = 0; i < count; i++)
+	{
+		mb_subscription_row_values(subscriptions[i], direct.slot->tts_values, direct.slot->tts_isnull);
+		if (!mb_direct_update(&direct, &tids[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("a subscription was changed concurrently"),
+					 errhint("Retry the transaction.")));
+	}
+	mb_direct_end(&direct);
+	table_close(rel, NoLock);
+	return true;
+}
+
+/*
+ * Rows by a text column, under a snapshot of its own, as a statement's, or
+ * locked.
+ */
+static MbProbeRow *
+probe_now(Relation rel, const MbProbe *probe, const MbText *keys, int nkeys, bool lock, int *count)
+{
+	MbProbeRow *rows;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rows = probe_seen(rel, probe, keys, nkeys, lock, count);
+	PopActiveSnapshot();
+	return rows;
+}
+
+/* The same under the active snapshot. */
+static MbProbeRow *
+probe_seen(Relation rel, const MbProbe *probe, const MbText *keys, int nkeys, bool lock, int *count)
+{
+	return mb_probe_rows(probe, rel, text_datums(keys, nkeys), nkeys, lock, count);
+}
+
+static Datum *
+text_datums(const MbText *texts, int count)
+{
+	Datum	   *datums = palloc(Max(count, 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		datums[i] = mb_spi_text_datum(texts[i]);
+	return datums;
+}
+
+static MbSubscription *
+read_subscriptions(const MbProbeRow *rows, int count, TupleDesc desc)
+{
+	MbSubscription *result = palloc(Max(count, 1) * sizeof(MbSubscription));
+
+	for (int i = 0; i < count; i++)
+		mb_subscription_row_read(rows[i].tuple, desc, &result[i]);
+	return result;
 }
 
 static MbCustomer *
@@ -505,21 +585,28 @@ fetched_customers(int *count)
 
 	*count = (int) SPI_processed;
 	for (int i = 0; i < *count; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-
-		result[i] = (MbCustomer)
-		{
-			.customer_id = mb_spi_get_text(tuple, desc, 1),
-			.user_id = mb_spi_get_text(tuple, desc, 2),
-			.source = mb_link_source_from_label(mb_spi_get_text(tuple, desc, 3)),
-			.created = get_time(tuple, desc, 4),
-			.deleted = DatumGetBool(SPI_getbinval(tuple, desc, 5, &isnull)),
-		};
-	}
+		result[i] = read_customer(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 	return result;
+}
+
+/* The table's columns, in its order. */
+static MbCustomer
+read_customer(HeapTuple tuple, TupleDesc desc)
+{
+	Datum		values[5];
+	bool		nulls[5];
+
+	if (desc->natts != lengthof(values))
+		elog(ERROR, "stripe_customer has %d columns instead of %d", desc->natts, (int) lengthof(values));
+	heap_deform_tuple(tuple, desc, values, nulls);
+	return (MbCustomer)
+	{
+		.customer_id = mb_spi_text(values[0], nulls[0]),
+		.user_id = mb_spi_text(values[1], nulls[1]),
+		.source = mb_link_source_from_label(mb_spi_text(values[2], nulls[2])),
+		.created = nulls[3] ? MB_NO_TIME : DatumGetTimestampTz(values[3]),
+		.deleted = DatumGetBool(values[4]),
+	};
 }
 
 static MbText *

@@ -35,17 +35,22 @@ extern MbCustomer *mb_store_customers_of_users(const MbText *users, int nusers, 
 /* Write back locked customers. */
 extern void mb_store_save_customers(const MbCustomer *customers, int count);
 
-/* Which of these subscriptions have a user: their ids, sorted. */
-extern MbText *mb_store_subscriptions_with_user(const MbText *ids, int nids, int *count);
+/* Where a row is: the version that was read, and the first of its chain. */
+typedef struct MbPlace
+{
+	ItemPointerData version;
+	ItemPointerData root;
+} MbPlace;
 
 /*
- * Lock and read these subscriptions, and all of these customers'; sorted by
- * id; those without a row are absent.  "tids" says where each row is, while it
- * is locked and not updated.
+ * These subscriptions, locked or not, in the order of the ids; those without
+ * a row are absent.
  */
-extern MbSubscription *mb_store_lock_subscriptions(const MbText *ids, int nids,
-												   const MbText *customers, int ncustomers,
-												   ItemPointerData **tids, int *count);
+extern MbSubscription *mb_store_read_subscriptions(const MbText *ids, int nids, bool lock,
+												   MbPlace **places, int *count);
+
+/* The ids of these customers' subscriptions. */
+extern MbText *mb_store_subscriptions_of_customers(const MbText *customers, int ncustomers, int *count);
 
 /* All subscriptions of these users, as committed now and as changed by us. */
 extern MbSubscription *mb_store_subscriptions_of_users(const MbText *users, int nusers, int *count);
@@ -54,12 +59,26 @@ extern MbSubscription *mb_store_subscriptions_of_users(const MbText *users, int 
 extern MbSubscription *mb_store_subscriptions_seen(const MbText *users, int nusers, int *count);
 
 /*
- * Insert subscriptions, or update locked ones.  Error 40001 if one to insert was inserted
- * by somebody else meanwhile: the caller's transaction is to be tried again.
+ * Has each of these users no other subscription but the one at this root,
+ * which we have updated, not even one that somebody is only inserting?  Never
+ * true if in doubt.
+ */
+extern void mb_store_have_only(const MbText *users, const ItemPointerData *roots, int nusers, bool *only);
+
+/*
+ * Insert subscriptions.  Error 40001 if one was inserted by somebody else
+ * meanwhile: the caller's transaction is to be tried again.
  */
 extern void mb_store_insert_subscriptions(const MbSubscription *const *subscriptions, int count);
+
+/*
+ * Update the versions that were read.  They must have been locked, unless
+ * they can be updated directly: then one that was changed meanwhile is error
+ * 40001.
+ */
 extern void mb_store_update_subscriptions(const MbSubscription *const *subscriptions,
 										  const ItemPointerData *tids, int count);
+extern bool mb_store_updates_subscriptions_directly(void);
 
 /* A row, whose it is, and whether somebody else has locked it. */
 typedef struct MbLocked

@@ -49,6 +49,7 @@ mb_subscription_init(MbSubscription *subscription, MbText subscription_id)
 	*subscription = (MbSubscription)
 	{
 		.subscription_id = subscription_id,
+		.link_created = MB_NO_TIME,
 		.cancel_at = MB_NO_TIME,
 		.ended_at = MB_NO_TIME,
 		.state = no_mark,

@@ -54,6 +54,7 @@ typedef struct MbSubscription
 	MbText		user_id;
 	bool		weak_link;		/* whose user only a client_reference_id
 								 * claims */
+	MbTime		link_created;	/* when the user's link was made, or later */
 
 	MbText		status;			/* Stripe's, verbatim; no text: not known yet */
 	MbText		price_id;

@@ -9,7 +9,6 @@
 #include <stddef.h>
 
 #include "access/htup_details.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -47,6 +46,7 @@ static const struct
 	FIELD("customer_id", FIELD_TEXT, customer_id),
 	FIELD("user_id", FIELD_TEXT, user_id),
 	FIELD("weak_link", FIELD_BOOL, weak_link),
+	FIELD("link_created", FIELD_TIME, link_created),
 	FIELD("status", FIELD_TEXT, status),
 	FIELD("price_id", FIELD_TEXT, price_id),
 	FIELD("cancel_at", FIELD_TIME, cancel_at),
@@ -75,6 +75,7 @@ static const struct
 
 #define NUM_COLUMNS ((int) lengthof(columns))
 
+static void check_columns(TupleDesc desc);
 static const MbTie *read_ties(Jsonb *events, int *count);
 static Datum ties_datum(const MbTie *ties, int count);
 
@@ -100,45 +101,73 @@ mb_subscription_row_assignments(void)
 	return list.data;
 }
 
-MbSubscription *
-mb_subscription_row_fetched(int *count)
+void
+mb_subscription_row_read(HeapTuple tuple, TupleDesc desc, MbSubscription *subscription)
 {
-	MbSubscription *result = palloc0(Max(SPI_processed, 1) * sizeof(MbSubscription));
+	Datum		values[NUM_COLUMNS];
+	bool		nulls[NUM_COLUMNS];
 
-	*count = (int) SPI_processed;
-	for (int i = 0; i < *count; i++)
+	check_columns(desc);
+	heap_deform_tuple(tuple, desc, values, nulls);
+	subscription->nties = 0;
+	for (int c = 0; c < NUM_COLUMNS; c++)
 	{
-		/* one more: a statement may ask for where the row is */
-		Datum		values[NUM_COLUMNS + 1];
-		bool		nulls[NUM_COLUMNS + 1];
+		char	   *member = (char *) subscription + columns[c].offset;
 
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
-		for (int c = 0; c < NUM_COLUMNS; c++)
+		switch (columns[c].kind)
 		{
-			char	   *member = (char *) &result[i] + columns[c].offset;
-
-			switch (columns[c].kind)
-			{
-				case FIELD_TEXT:
-					*(MbText *) member = mb_spi_text(values[c], nulls[c]);
-					break;
-				case FIELD_TIME:
-					*(MbTime *) member = nulls[c] ? MB_NO_TIME : DatumGetTimestampTz(values[c]);
-					break;
-				case FIELD_BOOL:
-					*(bool *) member = !nulls[c] && DatumGetBool(values[c]);
-					break;
-				case FIELD_RANK:
-					*(int *) member = nulls[c] ? 0 : DatumGetInt16(values[c]);
-					break;
-				case FIELD_TIES:
-					if (!nulls[c])
-						result[i].ties = read_ties(DatumGetJsonbP(values[c]), &result[i].nties);
-					break;
-			}
+			case FIELD_TEXT:
+				*(MbText *) member = mb_spi_text(values[c], nulls[c]);
+				break;
+			case FIELD_TIME:
+				*(MbTime *) member = nulls[c] ? MB_NO_TIME : DatumGetTimestampTz(values[c]);
+				break;
+			case FIELD_BOOL:
+				*(bool *) member = !nulls[c] && DatumGetBool(values[c]);
+				break;
+			case FIELD_RANK:
+				*(int *) member = nulls[c] ? 0 : DatumGetInt16(values[c]);
+				break;
+			case FIELD_TIES:
+				if (!nulls[c])
+					subscription->ties = read_ties(DatumGetJsonbP(values[c]), &subscription->nties);
+				break;
 		}
 	}
-	return result;
+}
+
+void
+mb_subscription_row_values(const MbSubscription *subscription, Datum *values, bool *nulls)
+{
+	for (int c = 0; c < NUM_COLUMNS; c++)
+	{
+		const char *member = (const char *) subscription + columns[c].offset;
+
+		nulls[c] = false;
+		switch (columns[c].kind)
+		{
+			case FIELD_TEXT:
+				nulls[c] = ((const MbText *) member)->data == NULL;
+				if (!nulls[c])
+					values[c] = mb_spi_text_datum(*(const MbText *) member);
+				break;
+			case FIELD_TIME:
+				nulls[c] = *(const MbTime *) member == MB_NO_TIME;
+				values[c] = TimestampTzGetDatum(*(const MbTime *) member);
+				break;
+			case FIELD_BOOL:
+				values[c] = BoolGetDatum(*(const bool *) member);
+				break;
+			case FIELD_RANK:
+				values[c] = Int16GetDatum(*(const int *) member);
+				break;
+			case FIELD_TIES:
+				nulls[c] = subscription->nties == 0;
+				if (!nulls[c])
+					values[c] = ties_datum(subscription->ties, subscription->nties);
+				break;
+		}
+	}
 }
 
 Datum
@@ -147,46 +176,24 @@ mb_subscription_row_array(Oid row_type, const MbSubscription *const *subscriptio
 	TupleDesc	desc = lookup_rowtype_tupdesc(row_type, -1);
 	Datum	   *elements = palloc(count * sizeof(Datum));
 
-	if (desc->natts != NUM_COLUMNS)
-		elog(ERROR, "stripe_subscription has %d columns instead of %d", desc->natts, NUM_COLUMNS);
+	check_columns(desc);
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[NUM_COLUMNS];
 		bool		nulls[NUM_COLUMNS];
 
-		for (int c = 0; c < NUM_COLUMNS; c++)
-		{
-			const char *member = (const char *) subscriptions[i] + columns[c].offset;
-
-			nulls[c] = false;
-			switch (columns[c].kind)
-			{
-				case FIELD_TEXT:
-					nulls[c] = ((const MbText *) member)->data == NULL;
-					if (!nulls[c])
-						values[c] = mb_spi_text_datum(*(const MbText *) member);
-					break;
-				case FIELD_TIME:
-					nulls[c] = *(const MbTime *) member == MB_NO_TIME;
-					values[c] = TimestampTzGetDatum(*(const MbTime *) member);
-					break;
-				case FIELD_BOOL:
-					values[c] = BoolGetDatum(*(const bool *) member);
-					break;
-				case FIELD_RANK:
-					values[c] = Int16GetDatum(*(const int *) member);
-					break;
-				case FIELD_TIES:
-					nulls[c] = subscriptions[i]->nties == 0;
-					if (!nulls[c])
-						values[c] = ties_datum(subscriptions[i]->ties, subscriptions[i]->nties);
-					break;
-			}
-		}
+		mb_subscription_row_values(subscriptions[i], values, nulls);
 		elements[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 	}
 	ReleaseTupleDesc(desc);
 	return mb_spi_array(elements, count, row_type);
+}
+
+static void
+check_columns(TupleDesc desc)
+{
+	if (desc->natts != NUM_COLUMNS)
+		elog(ERROR, "stripe_subscription has %d columns instead of %d", desc->natts, NUM_COLUMNS);
 }
 
 /* [{"id": "evt_1", "created": 1750000000}, ...] */

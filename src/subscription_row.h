@@ -7,6 +7,9 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
+
 #include "subscription.h"
 
 /* All columns, in the table's order, each with the prefix. */
@@ -15,8 +18,11 @@ extern const char *mb_subscription_row_columns(const char *prefix);
 /* "column = n.column" of all columns but the first, the key. */
 extern const char *mb_subscription_row_assignments(void);
 
-/* What the last statement gave, all columns; needs an SPI connection. */
-extern MbSubscription *mb_subscription_row_fetched(int *count);
+/* A row of the table, whose memory the texts are in. */
+extern void mb_subscription_row_read(HeapTuple tuple, TupleDesc desc, MbSubscription *subscription);
+
+/* The row's values, in the table's order. */
+extern void mb_subscription_row_values(const MbSubscription *subscription, Datum *values, bool *nulls);
 
 /* An array of the table's row type. */
 extern Datum mb_subscription_row_array(Oid row_type, const MbSubscription *const *subscriptions, int count);
