@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "drains.h"
 #include "measure.h"
 #include "quotas.h"
 #include "webhooks.h"
@@ -54,10 +55,14 @@ main(int argc, char **argv)
 		receive(args);
 	else if (strcmp(argv[1], "latency") == 0 && nargs == 2)
 		latency(args);
-	else if (strcmp(argv[1], "drain") == 0 && nargs == 3)
+	else if (strcmp(argv[1], "drain") == 0 && nargs == 4)
 		drain(args);
 	else if (strcmp(argv[1], "versions") == 0 && nargs == 3)
 		versions(args);
+	else if (strcmp(argv[1], "program") == 0 && nargs >= 4)
+		program(args);
+	else if (strcmp(argv[1], "backlog") == 0 && nargs >= 3)
+		backlog(args, nargs);
 	else
 		die("unknown figure or missing argument");
 	return 0;

@@ -9,13 +9,6 @@
 
 #define MAX_ROUNDS 1000
 
-/* ns per operation */
-typedef struct Cost
-{
-	double		cpu;
-	double		wall;
-} Cost;
-
 /* from the command line */
 extern const char *conninfo;
 extern const char *secret;

@@ -1,6 +1,6 @@
 /*
  * webhooks.c
- *	  The figures about events: their way into the inbox and out of it.
+ *	  The figures about an event's way into the inbox and to its effect.
  */
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -15,7 +15,7 @@
 #include "webhooks.h"
 
 #define BODIES_IN_BLOCK 10
-#define DRAIN_DEADLINE 120e9	/* ns */
+#define LATENCY_DEADLINE 60e9	/* ns */
 
 typedef struct Body
 {
@@ -27,22 +27,22 @@ typedef struct Body
 
 static long next_event = 0;		/* every event is sent once */
 
-static void compare_drains(const char *aim, PGconn *a, PGconn *loader_b, PGconn *b, int users);
 static double body_block(PGconn *conn, const Body *bodies, int n, bool signed_call);
 static void send_body(PGconn *conn, const Body *body, bool signed_call);
 static Body *make_bodies(PGconn *conn, int nbodies, int users);
 static void sign(Body *body);
 static void free_bodies(Body *bodies, int nbodies);
-static Cost drain_block(PGconn *loader, PGconn *conn, int users, int first_user);
-static double worker_settled(PGconn *conn);
-static int	worker_pid(PGconn *conn);
 
-/* AIM SQL_A SQL_B: a signed call against the insertion of the same kind of body. */
+/*
+ * AIM SQL_A SQL_B: a signed call against the insertion of the same kind of
+ * body, or against another signed call.
+ */
 void
 receive(char **args)
 {
 	PGconn	   *a = open_connection(args[1]);
 	PGconn	   *b = open_connection(args[2]);
+	bool		b_is_signed = count_parameters(b) == 2;
 	double		cpu_a[MAX_ROUNDS],
 				cpu_b[MAX_ROUNDS],
 				wall_a[MAX_ROUNDS],
@@ -62,7 +62,7 @@ receive(char **args)
 			int			n = done + BODIES_IN_BLOCK <= count ? BODIES_IN_BLOCK : count - done;
 
 			time_a += body_block(a, bodies_a + done, n, true);
-			time_b += body_block(b, bodies_b + done, n, false);
+			time_b += body_block(b, bodies_b + done, n, b_is_signed);
 		}
 		if (round >= 0)
 		{
@@ -121,7 +121,7 @@ latency(char **args)
 				changed = PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), before) != 0;
 				PQclear(result);
 				polls++;
-				if (now() - start > DRAIN_DEADLINE)
+				if (now() - start > LATENCY_DEADLINE)
 					die("the worker has not applied an event");
 			} while (!changed);
 			in_round_a[i] = now() - start;
@@ -143,71 +143,6 @@ latency(char **args)
 			   percent, applied[rounds * count * percent / 100] / 1e6, inserted[rounds * count * percent / 100] / 1e6,
 			   percent != 50 ? "" : applied[rounds * count / 2] <= 2e6 ? "  (aim: 2 ms, met)" : "  (aim: 2 ms, MISSED)");
 	printf("    (one poll takes %.2f ms: by that much the first figure may be too high)\n", polling / polls / 1e6);
-}
-
-/*
- * AIM SQL_B USERS: our worker against the repeated execution of a statement
- * that answers how many events it has settled.
- */
-void
-drain(char **args)
-{
-	PGconn	   *loader = open_connection(NULL);
-
-	compare_drains(args[0], loader, loader, open_connection(args[1]), atoi(args[2]));
-}
-
-/*
- * AIM CONNINFO_B USERS: our worker against the worker of another version of
- * ours, in a server of its own.
- */
-void
-versions(char **args)
-{
-	PGconn	   *a = open_connection(NULL);
-
-	conninfo = args[1];
-	compare_drains(args[0], a, open_connection(NULL), NULL, atoi(args[2]));
-}
-
-/* Our worker where "a" is connected, against what drain_block() makes of the others. */
-static void
-compare_drains(const char *aim, PGconn *a, PGconn *loader_b, PGconn *b, int users)
-{
-	double		cpu_a[MAX_ROUNDS],
-				cpu_b[MAX_ROUNDS],
-				wall_a[MAX_ROUNDS],
-				wall_b[MAX_ROUNDS];
-
-	/* at first every user's rows are made; then a round warms up */
-	for (int round = -1 - (users + count - 1) / count; round < rounds; round++)
-	{
-		int			first_user = round < -1 ? 1 + (-round - 2) * count : 0;
-		long		first_event = next_event;
-		Cost		cost_a;
-		Cost		cost_b;
-
-		/* what autovacuum would do within a minute: plans for full tables */
-		if (round == -1)
-		{
-			PQclear(query(a, "ANALYZE"));
-			if (loader_b != a)
-				PQclear(query(loader_b, "ANALYZE"));
-		}
-		cost_a = drain_block(a, NULL, users, first_user);
-
-		/* the same events */
-		next_event = first_event;
-		cost_b = drain_block(loader_b, b, users, first_user);
-		if (round < 0)
-			continue;
-		cpu_a[round] = cost_a.cpu;
-		cpu_b[round] = cost_b.cpu;
-		wall_a[round] = cost_a.wall;
-		wall_b[round] = cost_b.wall;
-	}
-	report("backend CPU per event", aim, cpu_a, cpu_b, rounds);
-	report("wall time per event", NULL, wall_a, wall_b, rounds);
 }
 
 /* Returns the wall time of all. */
@@ -298,90 +233,4 @@ free_bodies(Body *bodies, int nbodies)
 	for (int i = 0; i < nbodies; i++)
 		free(bodies[i].text);
 	free(bodies);
-}
-
-/*
- * Load the events in one transaction and drain them: on the connection, or
- * without one by our worker, which the commit wakes, so that its wall time
- * begins with the commit.
- */
-static Cost
-drain_block(PGconn *loader, PGconn *conn, int users, int first_user)
-{
-	bool		ours = conn == NULL;
-	char		first[32] = "";
-	char		sql[512];
-	int			pid;
-	double		cpu;
-	double		start;
-	double		settled = 0;
-	Cost		cost;
-
-	if (ours)
-	{
-		PQclear(query(loader, "TRUNCATE momento_billing.webhook_inbox"));
-		settled = worker_settled(loader);
-	}
-	else
-		PQclear(query(loader, "TRUNCATE rival.inbox"));
-
-	/* page images after a checkpoint burden both alike */
-	PQclear(query(loader, "CHECKPOINT"));
-	pid = ours ? worker_pid(loader) : PQbackendPID(conn);
-	PQclear(query(loader, "BEGIN"));
-	snprintf(sql, sizeof(sql), "SELECT setseed(%ld %% 1000003 / 1000003.0)", next_event);
-	PQclear(query(loader, sql));
-	if (first_user > 0)
-		snprintf(first, sizeof(first), ", %d", first_user);
-	snprintf(sql, sizeof(sql), "INSERT INTO %s SELECT %s FROM bench.events(%ld, %d, %d%s) AS body",
-			 ours ? "momento_billing.webhook_inbox (payload)" : "rival.inbox (event_id, payload)",
-			 ours ? "body::jsonb" : "substring(body FROM 'evt_[a-z0-9]+'), body::jsonb",
-			 next_event, count, users, first);
-	PQclear(query(loader, sql));
-	next_event += count;
-
-	cpu = cpu_of(pid);
-	start = now();
-	PQclear(query(loader, "COMMIT"));
-	if (ours)
-	{
-		while (worker_settled(loader) < settled + count)
-		{
-			if (now() - start > DRAIN_DEADLINE)
-				die("the worker does not drain");
-			nap(1000000);
-		}
-	}
-	else
-	{
-		double		n;
-
-		start = now();
-		do
-		{
-			PGresult   *result = execute(conn, 0, NULL, NULL, NULL);
-
-			n = atof(PQgetvalue(result, 0, 0));
-			settled += n;
-			PQclear(result);
-		} while (n > 0);
-		if (settled != count)
-			die("the rival has drained %.0f events of %d", settled, count);
-	}
-	cost.wall = (now() - start) / count;
-	cost.cpu = (cpu_of(pid) - cpu) / count;
-	return cost;
-}
-
-static double
-worker_settled(PGconn *conn)
-{
-	return query_number(conn, "SELECT processed + ignored + waiting + dead FROM momento_billing.worker_status"
-						" WHERE database = current_database()");
-}
-
-static int
-worker_pid(PGconn *conn)
-{
-	return query_number(conn, "SELECT pid FROM momento_billing.worker_status WHERE database = current_database()");
 }

@@ -833,7 +833,8 @@ CREATE VIEW momento_billing.worker_status AS
 		CASE WHEN w.database OPERATOR(pg_catalog.=) pg_catalog.current_database() THEN
 			pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) LEAST(
 				(SELECT i.received_at FROM momento_billing.webhook_inbox i
-					WHERE i.id OPERATOR(pg_catalog.>) GREATEST((SELECT d.low_water FROM momento_billing.drain_state d), w.inbox_position)
+					WHERE i.id OPERATOR(pg_catalog.>) GREATEST((SELECT d.low_water FROM momento_billing.drain_state d),
+						CASE WHEN w.pid IS NOT NULL THEN w.inbox_position ELSE 0 END)
 						AND i.status OPERATOR(pg_catalog.=) 'pending' AND i.next_attempt_at IS NULL
 					ORDER BY i.id LIMIT 1),
 				(SELECT pg_catalog.min(i.next_attempt_at) FROM momento_billing.webhook_inbox i

@@ -89,8 +89,9 @@ static int64 low_water(const MbCursor *cursor);
 static void look_at_gaps(MbCursor *cursor, MbFound *found);
 static void look_at_due(const MbCursor *cursor, MbFound *found);
 static void look_at_new(MbCursor *cursor, MbFound *found);
-static MbGapSet *make_gaps(MbCursor *cursor, const Range *ranges, int nranges);
+static MbGapSet *make_gaps(MbCursor *cursor, const Range *ranges, int nranges, LOCKMODE conflict);
 static void add_gaps(List **gaps, MbGapSet *set);
+static MbGapSet *gaps_behind(const MbGapSet *set, int64 end);
 static void free_gaps(MbGapSet *set);
 static void add_id(int64 **ids, int *nids, int64 id, MemoryContext context);
 static Datum id_array(const int64 *ids, int nids);
@@ -196,14 +197,17 @@ mb_cursor_advance(MbCursor *cursor, MbFound *found)
 	foreach(lc, cursor->gaps)
 	{
 		MbGapSet   *set = lfirst(lc);
+		MbGapSet   *rest = set->may_be_filled ? gaps_behind(set, found->gaps_end) : NULL;
 
-		if (set->may_be_filled && set->nholders == 0 && !found->more_in_gaps)
+		if (set->may_be_filled && set->nholders == 0)
 			free_gaps(set);
 		else
 		{
-			set->may_be_filled &= found->more_in_gaps;
+			set->may_be_filled = false;
 			add_gaps(&kept, set);
 		}
+		if (rest != NULL)
+			add_gaps(&kept, rest);
 	}
 	list_free(cursor->gaps);
 	cursor->gaps = kept;
@@ -238,7 +242,8 @@ mb_cursor_add_gap(MbCursor *cursor, int64 id)
 	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
 	Range		range = {id, id};
 
-	add_gaps(&cursor->gaps, make_gaps(cursor, &range, 1));
+	/* who has locked its row may hold RowShareLock only */
+	add_gaps(&cursor->gaps, make_gaps(cursor, &range, 1, ExclusiveLock));
 	MemoryContextSwitchTo(old_context);
 }
 
@@ -269,6 +274,7 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 	ListCell   *lc;
 	int			n = 0;
 
+	found->gaps_end = PG_INT64_MAX;
 	foreach(lc, cursor->gaps)
 	{
 		MbGapSet   *set = lfirst(lc);
@@ -311,9 +317,10 @@ look_at_gaps(MbCursor *cursor, MbFound *found)
 				   " CROSS JOIN LATERAL (SELECT g.id FROM momento_billing.webhook_inbox AS g"
 				   " WHERE g.id OPERATOR(pg_catalog.>=) r.first AND g.id OPERATOR(pg_catalog.<=) r.last"
 				   " AND g.status OPERATOR(pg_catalog.=) 'pending' AND g.next_attempt_at IS NULL"
-				   " ORDER BY g.id LIMIT $3) AS i LIMIT $3",
+				   " ORDER BY g.id LIMIT $3) AS i ORDER BY i.id LIMIT $3",
 				   3, types, args, SPI_OK_SELECT);
-		found->more_in_gaps = SPI_processed >= (uint64) found->limit;
+		if (SPI_processed >= (uint64) found->limit)
+			found->gaps_end = get_int64(SPI_processed - 1, 1);
 		for (uint64 i = 0; i < SPI_processed; i++)
 			add_id(&found->due, &found->ndue, get_int64(i, 1), found->context);
 		found->nseen += SPI_processed;
@@ -383,12 +390,12 @@ look_at_new(MbCursor *cursor, MbFound *found)
 	found->nseen += SPI_processed;
 
 	if (nranges > 0)
-		found->gaps = make_gaps(cursor, ranges, nranges);
+		found->gaps = make_gaps(cursor, ranges, nranges, ShareLock);
 }
 
-/* Gaps with those who may fill them: whoever has the inbox open for writing. */
+/* Gaps with those who may fill them: who has the inbox open in a way that conflicts. */
 static MbGapSet *
-make_gaps(MbCursor *cursor, const Range *ranges, int nranges)
+make_gaps(MbCursor *cursor, const Range *ranges, int nranges, LOCKMODE conflict)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(cursor->context);
 	MbGapSet   *set = palloc0(sizeof(MbGapSet));
@@ -396,7 +403,7 @@ make_gaps(MbCursor *cursor, const Range *ranges, int nranges)
 	VirtualTransactionId *holders;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, mb_catalog_get()->inbox_relid);
-	holders = GetLockConflicts(&tag, ShareLock, &set->nholders);
+	holders = GetLockConflicts(&tag, conflict, &set->nholders);
 	set->holders = palloc(Max(set->nholders, 1) * sizeof(VirtualTransactionId));
 	memcpy(set->holders, holders, set->nholders * sizeof(VirtualTransactionId));
 	pfree(holders);
@@ -425,6 +432,33 @@ add_gaps(List **gaps, MbGapSet *set)
 	last->nranges += set->nranges;
 	last->first = Min(last->first, set->first);
 	free_gaps(set);
+}
+
+/* What a look at a set has left out, to be looked at next; NULL if nothing. */
+static MbGapSet *
+gaps_behind(const MbGapSet *set, int64 end)
+{
+	MbGapSet   *rest;
+
+	if (end == PG_INT64_MAX)
+		return NULL;
+	rest = palloc0(sizeof(MbGapSet));
+	rest->ranges = palloc(set->nranges * sizeof(Range));
+	rest->holders = palloc(sizeof(VirtualTransactionId));
+	rest->first = PG_INT64_MAX;
+	for (int i = 0; i < set->nranges; i++)
+	{
+		Range		range = {Max(set->ranges[i].first, end + 1), set->ranges[i].last};
+
+		if (range.first > range.last)
+			continue;
+		rest->ranges[rest->nranges++] = range;
+		rest->first = Min(rest->first, range.first);
+	}
+	if (rest->nranges > 0)
+		return rest;
+	free_gaps(rest);
+	return NULL;
 }
 
 static void

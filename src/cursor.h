@@ -22,7 +22,8 @@ typedef struct MbFound
 	int64	   *crashed;		/* those whose last attempt ended a process */
 	int			ncrashed;
 	int			nseen;			/* 0: nothing is left to be looked at */
-	bool		more_in_gaps;	/* than the limit */
+	int64		gaps_end;		/* what is in gaps behind it was beyond the
+								 * limit */
 	int64		position;		/* to be the cursor's */
 	MbGapSet   *gaps;			/* to be added to the cursor's, or NULL */
 } MbFound;
@@ -56,7 +57,7 @@ extern void mb_cursor_look(MbCursor *cursor, MbFound *found);
 /* Everything found is settled: move on.  Needs no SPI connection. */
 extern void mb_cursor_advance(MbCursor *cursor, MbFound *found);
 
-/* Look at this id again when those who write to the inbox now have ended. */
+/* Look at this id again when one of those who have locked rows of the inbox has ended. */
 extern void mb_cursor_add_gap(MbCursor *cursor, int64 id);
 
 #endif							/* MB_CURSOR_H */

@@ -16,10 +16,11 @@ typedef struct MbDirect
 	EState	   *estate;
 	ResultRelInfo *info;
 	TupleTableSlot *slot;		/* the new row: all of its values */
+	TupleTableSlot *old;
 } MbDirect;
 
 /*
- * False if somebody has put triggers, checks or generated columns on the
+ * False if somebody has put triggers on updates, checks or generated columns on the
  * table: these are the executor's business.
  */
 extern bool mb_direct_is_possible(Relation rel);
@@ -29,6 +30,12 @@ extern bool mb_direct_is_possible(Relation rel);
  * an error the resource owner and the memory context clean up.
  */
 extern void mb_direct_begin(MbDirect *direct, Relation rel);
+
+/*
+ * Put the values of a version of a row into the slot; false if the active
+ * snapshot does not see it.
+ */
+extern bool mb_direct_fetch(MbDirect *direct, const ItemPointerData *tid);
 
 /*
  * Replace the version of a row at a place by the values in the slot.  False

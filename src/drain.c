@@ -525,7 +525,7 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 		elements[i] = Int64GetDatum(ids[i]);
 	args[0] = mb_spi_array(elements, nids, INT8OID);
 	mb_spi_run(&plan,
-			   "SELECT id, event_id, received_at, attempts, payload, status, waiting_for, processed_at, reason FROM momento_billing.webhook_inbox"
+			   "SELECT id, event_id, received_at, attempts, payload, status, waiting_for, processed_at, reason, ctid FROM momento_billing.webhook_inbox"
 			   " WHERE id OPERATOR(pg_catalog.=) ANY ($1) AND status OPERATOR(pg_catalog.=) ANY ('{pending,waiting}') ORDER BY id",
 			   1, types, args, SPI_OK_SELECT);
 	table = SPI_tuptable;
@@ -533,37 +533,35 @@ load(const int64 *ids, int nids, MbInboxRow **rows, MbApplyEvent **events, int *
 	*events = palloc0(Max(SPI_processed, 1) * sizeof(MbApplyEvent));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	tuple = table->vals[i];
 		MbInboxRow *row = &(*rows)[n];
-		Datum		payload;
-		bool		has_none;
-		bool		isnull;
+		Datum		values[10];
+		bool		nulls[10];
 
-		payload = SPI_getbinval(tuple, table->tupdesc, 5, &has_none);
-		if (!has_none)
-			bytes += toast_raw_datum_size(payload);
+		heap_deform_tuple(table->vals[i], table->tupdesc, values, nulls);
+		if (!nulls[4])
+			bytes += toast_raw_datum_size(values[4]);
 		if (n > 0 && bytes > MAX_BATCH_BYTES)
 		{
 			last = row[-1].id;
 			break;
 		}
-		row->id = DatumGetInt64(SPI_getbinval(tuple, table->tupdesc, 1, &isnull));
-		row->event_id = mb_spi_get_text(tuple, table->tupdesc, 2);
-		row->status = mb_spi_get_text(tuple, table->tupdesc, 6);
-		row->waiting_for = mb_spi_get_text(tuple, table->tupdesc, 7);
-		(void) SPI_getbinval(tuple, table->tupdesc, 8, &isnull);
-		row->reread = !isnull;
-		row->crashed = mb_text_is(mb_spi_get_text(tuple, table->tupdesc, 9), "crashed");
-		row->was_conflict = row->reread && mb_text_is(mb_spi_get_text(tuple, table->tupdesc, 9), "link_conflict");
-		row->received_at = DatumGetTimestampTz(SPI_getbinval(tuple, table->tupdesc, 3, &isnull));
-		row->attempts = DatumGetInt32(SPI_getbinval(tuple, table->tupdesc, 4, &isnull));
-		if (has_none)
+		row->id = DatumGetInt64(values[0]);
+		row->event_id = mb_spi_text(values[1], nulls[1]);
+		row->received_at = DatumGetTimestampTz(values[2]);
+		row->attempts = DatumGetInt32(values[3]);
+		row->status = mb_spi_text(values[5], nulls[5]);
+		row->waiting_for = mb_spi_text(values[6], nulls[6]);
+		row->reread = !nulls[7];
+		row->crashed = mb_text_is(mb_spi_text(values[8], nulls[8]), "crashed");
+		row->was_conflict = row->reread && mb_text_is(mb_spi_text(values[8], nulls[8]), "link_conflict");
+		row->place = *(ItemPointer) DatumGetPointer(values[9]);
+		if (!nulls[4])
+			mb_apply_read(DatumGetJsonbP(values[4]), catalog, &(*events)[n]);
+		else
 		{
 			(*events)[n].event.kind = MB_EVENT_IGNORED;
 			(*events)[n].event.reason = "no_payload";
 		}
-		else
-			mb_apply_read(DatumGetJsonbP(payload), catalog, &(*events)[n]);
 		n++;
 	}
 	*nevents = n;

@@ -293,6 +293,7 @@ read_row(MbInboxRow *row)
 	bool		isnull;
 
 	row->reread = row->was_conflict = false;
+	ItemPointerSetInvalid(&row->place);
 	row->id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
 	row->event_id = mb_spi_get_text(tuple, desc, 2);
 	row->event_type = mb_spi_get_text(tuple, desc, 3);

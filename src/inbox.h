@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -25,6 +26,7 @@ typedef struct MbInboxRow
 	bool		was_conflict;	/* and was dead with a conflict of links */
 	bool		crashed;		/* by a drain only: the last attempt ended a
 								 * process */
+	ItemPointerData place;		/* of the version that was read, if known */
 	bool		inserted;		/* or was it there before? */
 	Jsonb	   *payload;		/* as stored; NULL: none.  By mb_inbox_find() */
 } MbInboxRow;

@@ -22,7 +22,10 @@
 
 /* Rows removed in one transaction, and rows of a walk looked at in one. */
 #define REMOVE_ROWS "1000"
-#define WALK_ROWS "1000"
+#define WALK_ROWS "2000"
+
+/* Events looked at in one, payloads and all. */
+#define WALK_EVENTS "200"
 
 /* A month that began so lately may still run. */
 #define LONGEST_MONTH (32 * USECS_PER_DAY)
@@ -82,7 +85,7 @@ remove_events(void)
 	args[1] = TimestampTzGetDatum(GetCurrentTimestamp() - mb_inbox_retention * USECS_PER_SEC);
 	mb_spi_run(&plan,
 			   "WITH part AS MATERIALIZED (SELECT id, received_at FROM momento_billing.webhook_inbox"
-			   " WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT " WALK_ROWS ")"
+			   " WHERE id OPERATOR(pg_catalog.>) $1 ORDER BY id LIMIT " WALK_EVENTS ")"
 			   " SELECT i.id, i.event_id, i.payload, (SELECT pg_catalog.max(p.id) FROM part AS p)"
 			   " FROM (SELECT) AS one LEFT JOIN momento_billing.webhook_inbox AS i"
 			   " ON i.id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT p.id FROM part AS p WHERE p.received_at OPERATOR(pg_catalog.<) $2))"

@@ -6,21 +6,37 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
+#include "direct.h"
 #include "settings.h"
 #include "settle.h"
 #include "spi.h"
 #include "subtransaction.h"
 
+/* Columns of webhook_inbox, from 0, in the install script's order. */
+enum
+{
+	COLUMN_STATUS = 9,
+	COLUMN_REASON = 10,
+	COLUMN_NEXT_ATTEMPT_AT = 12,
+	COLUMN_PROCESSED_AT = 14,
+	COLUMN_WAITING_FOR = 15
+};
+
 /* What becomes of an inbox row. */
 typedef struct Settlement
 {
 	int64		id;
+	ItemPointerData place;		/* as in MbInboxRow */
 	MbText		status;
 	MbText		reason;
 	TimestampTz next_attempt_at;	/* MB_NO_TIME: none */
@@ -36,6 +52,7 @@ static bool find(int64 id, Settlement *settlement, bool *crashed);
 static void try_again(Settlement *settlement, bool last, MbCounts *counts);
 static Settlement settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts);
 static void write_settlements(const Settlement *settlements, int count);
+static int	update_processed(const Settlement **settlements, int count);
 static void copy_error(MbCounts *counts, MbText error);
 static TimestampTz retry_at(int attempts);
 
@@ -143,6 +160,7 @@ settle(const MbInboxRow *row, const MbApplyEvent *event, MbCounts *counts)
 {
 	Settlement	settlement = {
 		.id = row->id,
+		.place = row->place,
 		.status = MB_TEXT_LITERAL("processed"),
 		.reason = event->reason,
 		.next_attempt_at = MB_NO_TIME,
@@ -219,7 +237,7 @@ write_settlements(const Settlement *settlements, int count)
 	Oid			processed_types[] = {INT8ARRAYOID};
 	Oid			types[] = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID};
 	Datum		args[7];
-	Datum	   *processed = palloc(Max(count, 1) * sizeof(Datum));
+	const Settlement **processed = palloc(Max(count, 1) * sizeof(Settlement *));
 	Datum	   *datums[3];
 	MbText	   *texts[4];
 	int			nprocessed = 0;
@@ -235,7 +253,7 @@ write_settlements(const Settlement *settlements, int count)
 
 		if (settlement->reason.data == NULL && settlement->error.data == NULL && mb_text_is(settlement->status, "processed"))
 		{
-			processed[nprocessed++] = Int64GetDatum(settlement->id);
+			processed[nprocessed++] = settlement;
 			continue;
 		}
 		datums[0][n] = Int64GetDatum(settlement->id);
@@ -248,9 +266,12 @@ write_settlements(const Settlement *settlements, int count)
 		n++;
 	}
 
+	nprocessed = update_processed(processed, nprocessed);
 	if (nprocessed > 0)
 	{
-		args[0] = mb_spi_array(processed, nprocessed, INT8OID);
+		for (int i = 0; i < nprocessed; i++)
+			datums[0][n + i] = Int64GetDatum(processed[i]->id);
+		args[0] = mb_spi_array(datums[0] + n, nprocessed, INT8OID);
 		mb_spi_run(&plan_processed,
 				   "UPDATE momento_billing.webhook_inbox"
 				   " SET status = 'processed', reason = NULL, next_attempt_at = NULL, waiting_for = NULL,"
@@ -283,6 +304,52 @@ write_settlements(const Settlement *settlements, int count)
 				   " WHERE i.id OPERATOR(pg_catalog.=) n.id",
 				   7, types, args, SPI_OK_UPDATE);
 	}
+}
+
+/*
+ * Mark rows as processed where they were read, without the executor.  Returns
+ * how many of them are left, because they cannot be or have changed since.
+ */
+static int
+update_processed(const Settlement **settlements, int count)
+{
+	Relation	rel;
+	MbDirect	direct;
+	Datum		status = mb_spi_text_datum(MB_TEXT_LITERAL("processed"));
+	int			left = 0;
+
+	if (count == 0)
+		return 0;
+	rel = table_open(mb_catalog_get()->inbox_relid, RowExclusiveLock);
+	if (!mb_direct_is_possible(rel) || mb_force_spi)
+	{
+		table_close(rel, NoLock);
+		return count;
+	}
+	mb_direct_begin(&direct, rel);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = 0; i < count; i++)
+	{
+		const Settlement *settlement = settlements[i];
+
+		if (ItemPointerIsValid(&settlement->place) && mb_direct_fetch(&direct, &settlement->place))
+		{
+			Datum	   *values = direct.slot->tts_values;
+			bool	   *nulls = direct.slot->tts_isnull;
+
+			values[COLUMN_STATUS] = status;
+			values[COLUMN_PROCESSED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+			nulls[COLUMN_PROCESSED_AT] = false;
+			nulls[COLUMN_REASON] = nulls[COLUMN_NEXT_ATTEMPT_AT] = nulls[COLUMN_WAITING_FOR] = true;
+			if (mb_direct_update(&direct, &settlement->place))
+				continue;
+		}
+		settlements[left++] = settlement;
+	}
+	PopActiveSnapshot();
+	mb_direct_end(&direct);
+	table_close(rel, NoLock);
+	return left;
 }
 
 /* For the view worker_status; cut at a character's border. */

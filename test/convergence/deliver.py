@@ -72,7 +72,8 @@ SELECT json_build_array(user_id, at, momento_billing.effective_tier(user_id, to_
 
 # What is derived of each table may not depend on the way of delivery either.
 TABLES = {
-    'stripe_subscription': "SELECT to_jsonb(t) - 'tie_events' FROM momento_billing.stripe_subscription AS t",
+    # how old a link is at least, as it was known when the row was written
+    'stripe_subscription': "SELECT to_jsonb(t) - '{tie_events,link_created}'::text[] FROM momento_billing.stripe_subscription AS t",
     # a link by hand is dated by its call
     'stripe_customer': "SELECT to_jsonb(t) - CASE link_source WHEN 'manual' THEN 'link_created' ELSE '' END"
                        ' FROM momento_billing.stripe_customer AS t',

@@ -67,9 +67,32 @@ wait_for($node, 'app', "SELECT pid <> $pid FROM momento_billing.worker_status WH
 is_settled('held2');
 $node->safe_psql('app', insert('later7'));
 is_settled('later7');
-$node->safe_psql('app', insert('later8'));
-is_settled('later8');
+# (it is stored seldom: when it has moved far)
+$node->safe_psql('app', "SELECT count(nextval('momento_billing.webhook_inbox_id_seq')) FROM generate_series(1, 10000)");
+foreach my $name ('later8', 'far1', 'far2')
+{
+	$node->safe_psql('app', insert($name));
+	is_settled($name);
+}
 wait_for($node, 'app', "SELECT low_water > $id FROM momento_billing.drain_state", 'low_water passes closed gaps');
+
+# Of a large gap a client has locked more than a batch: the rest goes on.
+settings($node, 'momento_billing.batch_size' => 10);
+$held->query_safe('BEGIN');
+$held->query_safe(insert("many$_")) foreach 1 .. 50;
+$node->safe_psql('app', insert('beside'));
+is_settled('beside');
+$other->query_safe('BEGIN');
+$other->query_safe('SELECT momento_billing.drain_inbox()');
+$held->query_safe('COMMIT');
+$held->query_safe('BEGIN');
+$held->query_safe("SELECT count(*) FROM (SELECT FROM momento_billing.webhook_inbox WHERE event_id ~ '^evt_many([1-9]|1.|2.)\$' FOR UPDATE) AS i");
+$other->query_safe('ROLLBACK');
+is_settled("many$_") foreach 30, 50;
+is($node->safe_psql('app', "SELECT count(*) FROM momento_billing.webhook_inbox WHERE status = 'pending'"), 29, 'what is locked waits');
+$held->query_safe('COMMIT');
+is_settled("many$_") foreach 1, 29;
+settings($node, 'momento_billing.batch_size' => 1000);
 
 # A subtransaction's rolled-back ids, and a savepoint's kept ones
 $node->safe_psql('app', 'BEGIN; SAVEPOINT a; ' . insert('savepoint1') . '; ROLLBACK TO a; ' . insert('savepoint2') . '; COMMIT');

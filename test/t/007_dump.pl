@@ -30,12 +30,16 @@ SELECT momento_billing.drain_inbox();
 SELECT momento_billing.consume_quota('counted', 'auto_titles', 8, 'counted_1'), momento_billing.grant_quota('counted', 'auto_titles', 5, now() + interval '1 year', 'a gift');
 SELECT momento_billing.reserve_quota('counted', 'auto_titles', 4, '24 hours', 'counted_2');
 UPDATE momento_billing.quota_crossing SET notified = true;
+SELECT momento_billing.grant_tier('friend', 'BUSINESS', NULL, 'a gift'), momento_billing.forget_user('forgotten');
+CREATE ROLE dump_app;
+SELECT momento_billing.grant_app_access('dump_app');
 INSERT INTO momento_billing.webhook_inbox (payload_raw, status, reason) VALUES ('\x7b', 'dead', 'not_jsonb');
 SELECT nextval('momento_billing.webhook_inbox_id_seq') FROM generate_series(1, 5);
 SQL
 my $source = all_rows($node, 'source');
 is($node->safe_psql('source', 'SELECT string_agg(DISTINCT status, $$ $$ ORDER BY status) FROM momento_billing.webhook_inbox'),
 	'dead ignored processed waiting', 'events of all fates');
+is(join(' ', grep { $source->{$_} eq '' } sort keys %$source), 'momento_billing.notification', 'every table has rows, but the one whose rows are said and gone');
 my $next = $node->safe_psql('source', 'SELECT last_value FROM momento_billing.webhook_inbox_id_seq');
 
 my $dump = $node->basedir . '/dump';
@@ -104,6 +108,8 @@ SELECT momento_billing.grant_quota('counted', 'ai_chat', 1);
 SQL
 	is($node->safe_psql($database, "SELECT momento_billing.quota_remaining('nobody', 'semantic_search'), (SELECT monthly_limit FROM momento_billing.plan_limit WHERE tier = 'PRO' AND feature = 'ai_chat')"),
 		'30|42', "$database: the catalogue is the restored one");
+	is($node->safe_psql($database, "SET ROLE dump_app; SELECT momento_billing.effective_tier('friend'); SET momento_billing.user_id = 'friend'; SELECT count(*) FROM momento_billing.quota_remaining()"), "BUSINESS\n8", "$database: an app's rights are restored, and a tier given by hand");
+	is($node->safe_psql($database, "SELECT bool_or(has_function_privilege('dump_app', oid, 'EXECUTE')) FROM pg_proc WHERE oid = 'momento_billing.grant_tier'::regproc"), 'f', "$database: and no more than these");
 }
 
 foreach my $format ('custom', 'sql')

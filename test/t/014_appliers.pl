@@ -162,6 +162,10 @@ foreach my $query (
 }
 is($node->safe_psql('app', "SELECT count(*) FROM momento_billing.webhook_inbox WHERE reason = 'failed' OR reason = 'app_table_error'"), 0, 'no event has failed');
 is($node->safe_psql('app', "SELECT count(*) FROM momento_billing.webhook_inbox"), scalar(@events), 'each event is there once');
+is($node->safe_psql('app', <<'SQL'), 0, 'no subscription takes its link for older than it is');
+SELECT count(*) FROM momento_billing.stripe_subscription AS s JOIN momento_billing.stripe_customer AS c USING (customer_id, user_id)
+WHERE NOT s.weak_link AND c.link_source <> 'manual' AND (s.link_created < c.link_created OR s.link_created IS NULL)
+SQL
 is($node->safe_psql('app', <<'SQL'), '', 'the history leads from row to row, for each user');
 SELECT h FROM (SELECT user_id, id, event_id, old_tier, old_status, lag(new_tier) OVER w AS tier, lag(new_status) OVER w AS status, lag(id) OVER w, lag(event_id) OVER w
 	FROM momento_billing.subscription_history WINDOW w AS (PARTITION BY user_id ORDER BY id)) AS h
