@@ -152,6 +152,25 @@ build_and_install()
 	as_pg make -C "$src" -s -j2 with_llvm=no PG_CONFIG="$PG_CONFIG" all install
 }
 
+# start_by COMMAND: pg_ctl of the private PostgreSQL starts its servers by
+# "COMMAND server arguments".
+start_by()
+{
+	as_pg tee "$bin/postgres.by" >/dev/null <<-SH
+		#!/bin/sh
+		exec $1 "$bin/postgres" "\$@"
+	SH
+	as_pg mv "$bin/pg_ctl" "$bin/pg_ctl.bare"
+	as_pg tee "$bin/pg_ctl" >/dev/null <<-SH
+		#!/bin/sh
+		case " \$* " in
+			*' start '* | *' restart '*) set -- "\$@" -p "$bin/postgres.by" ;;
+		esac
+		exec "$bin/pg_ctl.bare" "\$@"
+	SH
+	as_pg chmod +x "$bin/postgres.by" "$bin/pg_ctl"
+}
+
 ##############################################################################
 # Throwaway clusters
 ##############################################################################
