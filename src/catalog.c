@@ -35,6 +35,7 @@
 #include "utils/rel.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "settings.h"
 #include "stats.h"
 

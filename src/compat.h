@@ -19,6 +19,9 @@
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
+#if PG_VERSION_NUM < 140000
+#include "catalog/indexing.h"
+#endif
 
 /* Before the declaration, where the older spelling may stand too. */
 #if PG_VERSION_NUM < 180000

@@ -316,7 +316,7 @@ begin(MbDrain *drain, MbCounts *counts)
 
 	/* the server was shut down, or the event could not even be tried */
 	if (id != 0 && drain->kind != MB_DRAIN_WORKER && !(in_order && drain->kind == MB_DRAIN_AFTER_START))
-		mb_settle_end(Abs(id), !in_order, counts);
+		mb_settle_end(in_order ? -id : id, !in_order, counts);
 	if (id != 0)
 		mb_cursor_set_trying(0);
 	drain->starts = false;

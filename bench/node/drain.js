@@ -85,6 +85,7 @@ async function graphile() {
   const { Logger, makeWorkerUtils, runOnce } = await import('graphile-worker')
   const pgPool = new pg.Pool(poolOptions)
   const logger = new Logger(() => () => {})
+  for (const pool of [loader, pgPool]) pool.on('error', (error) => { throw error }).on('connect', (client) => client.on('error', () => {}))
   const utils = await makeWorkerUtils({ pgPool: loader, logger })
   await utils.migrate()
 
