@@ -103,6 +103,7 @@ mb_apply_read(Jsonb *payload, const MbPlans *plans, MbApplyEvent *event)
 {
 	MbEvent    *read = &event->event;
 
+	event->payload = payload;
 	mb_event_read(mb_json_from_jsonb(payload), plans, mb_livemode, read);
 	if (read->kind == MB_EVENT_IGNORED)
 		return;

@@ -15,6 +15,7 @@
 typedef struct MbApplyEvent
 {
 	MbEvent		event;
+	Jsonb	   *payload;		/* as read by mb_apply_read(), or NULL */
 
 	/* results; texts in the SPI connection's memory or static */
 	MbOutcome	outcome;

@@ -18,6 +18,7 @@
 
 #include "catalog.h"
 #include "forget.h"
+#include "json_jsonb.h"
 #include "locks.h"
 #include "reads.h"
 #include "spi.h"
@@ -50,6 +51,7 @@
 	" OR i.payload OPERATOR(pg_catalog.#>>) '{data,object,parent,subscription_details,metadata,userId}' OPERATOR(pg_catalog.=) $1)"
 
 static uint64 run(const char *sql, Datum *args, int expected);
+static int	add_owners(Datum *keys, Datum *events, int n, MbJson event, int number);
 static int	add_key(Datum *keys, Datum *events, int n, const char *kind, MbText id, int event);
 
 PG_FUNCTION_INFO_V1(forget_user);
@@ -125,8 +127,15 @@ mb_forget_ignore(MbApplyEvent *events, int nevents)
 		const MbEvent *event = &events[i].event;
 
 		/* what a person says is not Stripe's */
-		if (event->kind == MB_EVENT_IGNORED || event->kind == MB_EVENT_ADOPTED || event->kind == MB_EVENT_LINKED)
+		if (event->kind == MB_EVENT_ADOPTED || event->kind == MB_EVENT_LINKED)
 			continue;
+		if (event->kind == MB_EVENT_IGNORED)
+		{
+			/* it has no effect, but it is kept */
+			if (events[i].payload != NULL)
+				n = add_owners(keys, numbers, n, mb_json_from_jsonb(events[i].payload), i);
+			continue;
+		}
 		n = add_key(keys, numbers, n, "user", event->user_id, i);
 		n = add_key(keys, numbers, n, "user", event->client_reference_id, i);
 		n = add_key(keys, numbers, n, "customer", event->customer_id, i);
@@ -147,6 +156,21 @@ mb_forget_ignore(MbApplyEvent *events, int nevents)
 		event->kind = MB_EVENT_IGNORED;
 		event->reason = "forgotten";
 	}
+}
+
+/* Of an event of any type: whose object is it? */
+static int
+add_owners(Datum *keys, Datum *events, int n, MbJson event, int number)
+{
+	MbJson		object = mb_json_get(mb_json_get(event, "data"), "object");
+	MbJson		customer = mb_json_get(object, "customer");
+
+	if (customer.type == MB_JSON_OBJECT)
+		customer = mb_json_get(customer, "id");
+	n = add_key(keys, events, n, "customer", customer.string, number);
+	n = add_key(keys, events, n, "customer", mb_json_get(object, "id").string, number);
+	n = add_key(keys, events, n, "subscription", mb_json_get(object, "subscription").string, number);
+	return add_key(keys, events, n, "user", mb_json_get(mb_json_get(object, "metadata"), "userId").string, number);
 }
 
 /* A statement that is needed seldom; how many rows it concerned. */

@@ -63,6 +63,13 @@ SELECT is(fixture.sync('checkout.session.completed', 'evt_claim', now(), fixture
 	'ignored forgotten', 'a checkout in her name');
 SELECT is(fixture.sync('invoice.payment_failed', 'evt_failed', now(), fixture.invoice('in_9', 'sub_other', customer => 'cus_adele')),
 	'ignored forgotten', 'an invoice of her customer');
+SELECT is(fixture.sync('invoice.paid', 'evt_paid_later', now(), fixture.invoice('in_10', 'sub_other', customer => 'cus_adele')), 'ignored forgotten',
+	'an event that would be ignored anyway');
+SELECT is(fixture.sync('customer.updated', 'evt_customer', now(), '{"id": "cus_adele", "object": "customer", "email": "adele@example.com"}'), 'ignored forgotten',
+	'and one of a type that nobody reads');
+INSERT INTO momento_billing.webhook_inbox (payload) VALUES (fixture.event('evt_charge', 'charge.succeeded', now(),
+	'{"id": "ch_1", "object": "charge", "customer": {"id": "cus_adele", "email": "adele@example.com"}}'));
+SELECT is(momento_billing.drain_inbox(), 1::bigint, 'one is drained');
 INSERT INTO momento_billing.webhook_inbox (payload) VALUES (pg_temp.live('adele', 'drained', 9)), (pg_temp.live('berta', 'drained_too', 9));
 SELECT is(momento_billing.drain_inbox(), 2::bigint, 'a drain');
 SELECT is(fixture.inbox('evt_drained'), 'ignored forgotten', 'ignores it too');
