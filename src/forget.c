@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "catalog.h"
 #include "forget.h"
@@ -40,11 +41,11 @@
 /* Inbox rows behind id $2 that name one of the keys, or the user as theirs. */
 #define MENTIONS \
 	"SELECT i.id FROM momento_billing.webhook_inbox AS i" \
-	" CROSS JOIN (SELECT pg_catalog.array_agg('%\"' OPERATOR(pg_catalog.||)" \
-	" pg_catalog.replace(pg_catalog.split_part(k.key, ':', 2), '_', '\\_') OPERATOR(pg_catalog.||) '\"%') AS patterns" \
-	" FROM (" KEYS ") AS k (key) WHERE k.key OPERATOR(pg_catalog.!~~) 'user:%') AS p" \
-	" WHERE i.id OPERATOR(pg_catalog.>) $2 AND (i.payload::pg_catalog.text OPERATOR(pg_catalog.~~) ANY (p.patterns)" \
-	" OR pg_catalog.encode(i.payload_raw, 'escape') OPERATOR(pg_catalog.~~) ANY (p.patterns)" \
+	" CROSS JOIN LATERAL (SELECT i.payload::pg_catalog.text AS body, pg_catalog.encode(i.payload_raw, 'escape') AS raw OFFSET 0) AS t" \
+	" WHERE i.id OPERATOR(pg_catalog.>) $2 AND (EXISTS (SELECT FROM (" KEYS ") AS k (key)," \
+	" LATERAL (SELECT pg_catalog.to_jsonb(pg_catalog.substr(k.key, pg_catalog.strpos(k.key, ':') OPERATOR(pg_catalog.+) 1))::pg_catalog.text AS id) AS q" \
+	" WHERE k.key OPERATOR(pg_catalog.!~~) 'user:%' AND (pg_catalog.strpos(t.body, q.id) OPERATOR(pg_catalog.>) 0" \
+	" OR pg_catalog.strpos(t.raw, q.id) OPERATOR(pg_catalog.>) 0))" \
 	" OR i.payload OPERATOR(pg_catalog.#>>) '{data,object,metadata,userId}' OPERATOR(pg_catalog.=) $1" \
 	" OR i.payload OPERATOR(pg_catalog.#>>) '{data,object,client_reference_id}' OPERATOR(pg_catalog.=) $1" \
 	" OR i.payload OPERATOR(pg_catalog.#>>) '{data,object,subscription_details,metadata,userId}' OPERATOR(pg_catalog.=) $1" \
@@ -143,11 +144,16 @@ mb_forget_ignore(MbApplyEvent *events, int nevents)
 	}
 	args[0] = mb_spi_array(numbers, n, INT4OID);
 	args[1] = mb_spi_array(keys, n, TEXTOID);
-	mb_spi_run(&plan,
-			   "SELECT e.n FROM (SELECT salt FROM momento_billing.forgotten LIMIT 1) AS s,"
-			   " ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS e (n, key), momento_billing.forgotten AS f"
-			   " WHERE f.hash OPERATOR(pg_catalog.=) " HASH("s.salt", "e.key"),
-			   2, types, args, SPI_OK_SELECT);
+
+	/* also where the caller's snapshot is older than the erasure */
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (plan == NULL)
+		plan = mb_spi_prepare("SELECT e.n FROM (SELECT salt FROM momento_billing.forgotten LIMIT 1) AS s,"
+							  " ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS e (n, key), momento_billing.forgotten AS f"
+							  " WHERE f.hash OPERATOR(pg_catalog.=) " HASH("s.salt", "e.key"),
+							  2, types);
+	mb_spi_execute(plan, args, true, SPI_OK_SELECT);
+	PopActiveSnapshot();
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;

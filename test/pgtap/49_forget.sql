@@ -79,11 +79,18 @@ SELECT is((SELECT count(*) FROM momento_billing.webhook_inbox WHERE reason = 'fo
 SELECT is(pg_temp.mentions('cus_adele') + pg_temp.mentions('"adele"'), 0::bigint, 'nothing came back');
 SELECT throws_ok($$SELECT momento_billing.replay_event('evt_adele_1')$$, '55000', NULL, 'a replay is refused');
 
+-- Ids are texts: whatever is in them, they mean nobody else.
+SELECT momento_billing.link_customer('cus_%', 'percent'), momento_billing.link_customer('cus:"\quoted"', 'quoted');
+INSERT INTO momento_billing.webhook_inbox (payload) SELECT fixture.event('evt_' || n, 'customer.updated', now(), jsonb_build_object('id', id, 'object', 'customer'))
+	FROM (VALUES (1, 'cus_%'), (2, 'cus:"\quoted"'), (3, 'cus_other')) AS v (n, id);
+SELECT is(momento_billing.forget_user('percent') + momento_billing.forget_user('quoted'), 4::bigint, 'a link and an event each');
+SELECT is((SELECT payload #>> '{data,object,id}' FROM momento_billing.webhook_inbox WHERE event_id = 'evt_3'), 'cus_other', 'and not another''s');
+
 -- A link by hand is a person's word.
 SELECT is(momento_billing.link_customer('cus_again', 'adele'), 0::bigint, 'link_customer() still links her');
 SELECT is((SELECT count(*) FROM momento_billing.stripe_customer WHERE user_id = 'adele' AND customer_id = 'cus_again'), 1::bigint, 'it does');
 
-SELECT is((SELECT count(*) = 4 AND count(DISTINCT salt) = 1 AND bool_and(length(hash) = 32 AND length(salt) = 16) FROM momento_billing.forgotten), true,
+SELECT is((SELECT count(*) = 8 AND count(DISTINCT salt) = 1 AND bool_and(length(hash) = 32 AND length(salt) = 16) FROM momento_billing.forgotten), true,
 	'what is kept: hashes of users, the customer and the subscription');
 DELETE FROM momento_billing.forgotten;
 SELECT is(fixture.sync('customer.subscription.updated', 'evt_back', now(), fixture.subscription('sub_adele', 'active', customer => 'cus_adele', user_id => 'adele')),
