@@ -394,7 +394,7 @@ begin_trial(MbDrain *drain, void *arg)
 		mb_cursor_set_trying(attempt->id);
 }
 
-/* In the transaction that records how it went; drain_state is locked first. */
+/* In the transaction that records how it went. */
 static void
 end_trial(MbDrain *drain)
 {
